@@ -1,0 +1,54 @@
+"""Play a short conversation between the two scripts, and show both sides next to each other."""
+
+from __future__ import annotations
+
+import harness
+
+TURNS = [
+    ("hello, is anybody there?", "yes, hello alice!"),
+    ("does naïve café ☕ come through?", "as you typed it"),
+    ("and a \x1b[31mred\x1b[0m word?", "as plain text: it cannot touch my screen"),
+]
+COLUMN = 62
+
+
+def show(left: list[str], right: list[str]) -> None:
+    print(f"{'chatserve 0':{COLUMN}}  chatclient localhost PORT")
+    print(f"{'-' * COLUMN}  {'-' * COLUMN}")
+    for i in range(max(len(left), len(right))):
+        one = left[i] if i < len(left) else ""
+        other = right[i] if i < len(right) else ""
+        print(f"{one:{COLUMN}}  {other}".rstrip())
+
+
+def main() -> None:
+    server = harness.Program(harness.SERVER, 0, terminal="in out err", columns=COLUMN)
+    client = None
+    try:
+        port = server.port()
+        client = harness.Program(
+            harness.CLIENT, "localhost", port, terminal="in out err", columns=COLUMN
+        )
+        client.err.expect("username> ")
+        client.type("alice\r")
+        for question, answer in TURNS:
+            client.err.expect("alice> ")
+            client.type(question.replace("\x1b", "\x16\x1b") + "\r")  # Ctrl-V quotes the escape
+            server.err.expect("server> ")
+            server.type(answer + "\r")
+            client.err.expect("server> ")
+        client.err.expect("alice> ")
+        client.type("\\quit\r")
+        client.status()
+        server.err.expect("waiting on")
+        server.signal(2)
+        server.status()
+        show(server.screen(), client.screen())
+    finally:
+        server.kill()
+        if client:
+            client.kill()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""What holds the project together: the shared block, the Makefile, the README."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+from itertools import zip_longest
+
+from harness import CLIENT, DEADLINE, ROOT, SERVER, ChatTest
+
+MARKER = "# ===="
+
+
+def shared_block(script: pathlib.Path) -> list[tuple[int, str]]:
+    """Return the numbered lines from the first marker to the second, the markers included."""
+    lines = list(enumerate(script.read_text().splitlines(), 1))
+    first, second = (i for i, (_, line) in enumerate(lines) if line.startswith(MARKER))
+    return lines[first : second + 1]
+
+
+class SharedBlock(unittest.TestCase):
+    def test_both_scripts_have_the_same(self) -> None:
+        server, client = shared_block(SERVER), shared_block(CLIENT)
+        self.assertGreater(len(server), 100)
+        for (here, one), (there, other) in zip_longest(server, client, fillvalue=(0, "")):
+            self.assertEqual(one, other, f"chatserve.py:{here} and chatclient.py:{there} differ")
+
+
+@unittest.skipUnless(shutil.which("make"), "there is no make here")
+class Make(ChatTest):
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name, "project")
+        skipped = shutil.ignore_patterns(".git", "__pycache__", "server")
+        shutil.copytree(ROOT, self.folder, ignore=skipped)
+
+    def make(self, *arguments: str) -> str:
+        environment = {**os.environ, "PYTHON": sys.executable, "PYTHONDONTWRITEBYTECODE": "1"}
+        result = subprocess.run(
+            ["make", "-C", str(self.folder), *arguments], env=environment, text=True,
+            capture_output=True, timeout=DEADLINE, check=False,
+        )  # fmt: skip
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return result.stdout
+
+    def files(self) -> set[str]:
+        return {str(path.relative_to(self.folder)) for path in self.folder.rglob("*")}
+
+    def test_make_builds_the_server_and_clean_removes_what_was_built(self) -> None:
+        before = self.files()
+        self.make()
+        built = self.folder / "server"
+        self.assertTrue(os.access(built, os.X_OK))
+        self.assertEqual(built.read_text(), SERVER.read_text())
+        (self.folder / "tests" / "__pycache__").mkdir()
+        self.make("clean")
+        self.assertEqual(self.files(), before)
+
+    def test_install_and_uninstall(self) -> None:
+        stage = self.folder.parent / "stage"
+        self.make("install", f"DESTDIR={stage}", "PREFIX=/opt/chat")
+        for name in ("chatserve", "chatclient"):
+            result = subprocess.run(
+                [sys.executable, str(stage / "opt/chat/bin" / name), "--help"],
+                capture_output=True, timeout=DEADLINE, check=False,
+            )  # fmt: skip
+            self.assertEqual(result.returncode, 0)
+            self.assertTrue(os.access(stage / "opt/chat/bin" / name, os.X_OK))
+        self.make("uninstall", f"DESTDIR={stage}", "PREFIX=/opt/chat")
+        self.assertEqual([path for path in stage.rglob("*") if path.is_file()], [])
+
+    def test_the_demo_shows_both_sides(self) -> None:
+        shown = self.make("demo")
+        self.assertRegex(shown, r"alice> hello.*\n.*server> .*")
+        self.assertRegex(shown, r"(?m)server closed|quit")
+
+
+class Readme(unittest.TestCase):
+    def test_it_is_short_and_names_what_there_is(self) -> None:
+        text = (ROOT / "README.md").read_text()
+        self.assertLessEqual(len(text.splitlines()), 150)
+        targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M)) - {"server"}
+        for target in targets:
+            self.assertIn(f"make {target}", text)
+
+
+if __name__ == "__main__":
+    unittest.main()

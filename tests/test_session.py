@@ -1,0 +1,385 @@
+"""Whole conversations through pipes: the command line, the streams, the keyboard, the ends."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from harness import CLIENT, DEADLINE, SERVER, ChatTest
+
+
+class Sessions(ChatTest):
+    def test_two_people_take_turns_until_one_quits(self) -> None:
+        server, port = self.server()
+        client = self.start(CLIENT, "localhost", port)
+        client.type("alice\nhello\n")
+        server.out.expect(r"^alice> hello\n")
+        server.type("hi alice\n")
+        client.out.expect(r"^server> hi alice\n")
+        client.type("  \\quit \n")
+        self.assertEqual(client.status(), 0)
+        server.err.expect(r"\n\* alice quit\n\* waiting on")
+        self.assertEqual(client.out.all(), "server> hi alice\n")
+        self.assertEqual(server.out.so_far(), "alice> hello\n")
+        self.assert_calm(server, client)
+
+    def test_the_servers_person_quits_and_the_server_serves_the_next(self) -> None:
+        server, port = self.server()
+        client = self.start(CLIENT, "localhost", port)
+        client.type("alice\nhello\n")
+        server.type("\\quit\nwelcome bob\n")
+        self.assertEqual(client.status(), 0)
+        client.err.expect(r"\* server quit\n")
+        server.err.expect(r"\* you \(server\) quit\n\* waiting on")
+        bob = self.visitor(port, "bob")
+        bob.send("hello\n")
+        self.assertEqual(bob.line(), "welcome bob")
+
+    def test_notices_tell_of_every_step(self) -> None:
+        server, port = self.server()
+        client = self.start(CLIENT, "localhost", port)
+        client.err.expect(r"^\* waiting for .*pick up")
+        client.err.expect(rf"\n\* connected to localhost port {port}: take turns.*\\quit ends\n")
+        client.err.expect(r"\* type a username within 120 s")
+        server.err.expect(r"(\* 127\.0\.0\.1 port \d+) connected: take turns.*\\quit ends\n")
+        client.type("alice\n")
+        server.err.expect(r"\* 127\.0\.0\.1 port \d+ is alice\n")
+        for line in (server.err.so_far() + client.err.so_far()).splitlines():
+            self.assertRegex(line, r"^\* ")
+
+    def test_the_end_of_piped_input_is_quit_on_either_side(self) -> None:
+        server, port = self.server(stdin=subprocess.DEVNULL)
+        client = self.start(CLIENT, "localhost", port)
+        client.type("alice\nhello")  # and the last line has no LF
+        client.end_input()
+        server.out.expect(r"^alice> hello\n")
+        self.assertEqual(client.status(), 0)
+        client.err.expect(r"\* server quit\n")
+        for name in ("bob", "carol"):  # with its input at /dev/null, it goes on listening
+            peer = self.visitor(port, name)
+            peer.send("hello\n")
+            self.assertEqual(peer.line(), "\\quit")
+        other, port = self.server()
+        client = self.start(CLIENT, "localhost", port, stdin=subprocess.DEVNULL)
+        self.assertEqual(client.status(), 0)
+        other.err.expect(r"\* 127\.0\.0\.1 port \d+ quit\n")
+
+    def test_what_is_left_in_the_servers_pipe_goes_to_the_next_client(self) -> None:
+        server, port = self.server()
+        server.type("to alice\nto bob\n")
+        for name in ("alice", "bob"):
+            peer = self.visitor(port, name)
+            peer.send("hello\n")
+            self.assertEqual(peer.line(), f"to {name}")
+            peer.send("\\quit\n")
+
+    def test_piped_lines_of_white_space_are_skipped_and_other_ends_of_lines_understood(self) -> None:
+        client, peer = self.client_of_peer()
+        client.type(" \t\n\r\n\u3000\none\r\ntwo\rthree\n")
+        for text in ("one", "two", "three"):
+            self.assertEqual(peer.line(), text)
+            peer.send("ok\n")
+
+    def test_piped_names_and_messages_that_break_a_rule_end_the_conversation(self) -> None:
+        for name in ("elevenchars", "two words", "server", "a\u202eb", "a\x7f"):
+            with self.subTest(name=name):
+                listener = self.listener()
+                client = self.start(CLIENT, "127.0.0.1", listener.getsockname()[1])
+                peer = self.accept(listener)
+                client.type(f"{name}\nnever sent\n")
+                self.assertEqual(peer.rest(), "\\quit\n")
+                peer.close()
+                self.assertEqual(client.status(), 1)
+                client.err.expect(r"\* you \(.*\) broke rule 2: ")
+                self.assert_calm(client)
+        client, peer = self.client_of_peer()
+        client.type("x" * 501 + "\nnever sent\n")
+        self.assertEqual(peer.line(), "\\quit")
+        peer.close()
+        self.assertEqual(client.status(), 1)
+        client.err.expect(r"\* you \(alice\) broke rule 3: 501 characters, 500 at most\n")
+        server, port = self.server()
+        server.type("x" * 501 + "\nwelcome\n")
+        for name, answer in (("alice", "\\quit"), ("bob", "welcome")):
+            peer = self.visitor(port, name)
+            peer.send("hello\n")
+            self.assertEqual(peer.line(), answer)
+            peer.close()
+
+    def test_messages_of_1_to_500_characters_of_any_script_are_sent(self) -> None:
+        client, peer = self.client_of_peer()
+        for text in ("x", "\U0001f600" * 500, " leading and trailing ", "caf\u0065\u0301 \u05d0\u0628"):
+            client.type(text + "\n")
+            self.assertEqual(peer.line(), text)
+            peer.send(text + "\n")
+            client.out.expect(f"server> {text}\n")
+
+
+class Ends(ChatTest):
+    def test_signals_say_goodbye_and_set_the_exit_status(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            with self.subTest(number=number):
+                client, peer = self.client_of_peer()
+                client.signal(number)
+                self.assertEqual(peer.line(), "\\quit")
+                peer.close()
+                self.assertEqual(client.status(), 128 + number)
+                server, port = self.server()
+                visitor = self.visitor(port)
+                server.err.expect("is alice")
+                server.signal(number)
+                self.assertEqual(visitor.line(), "\\quit")
+                visitor.close()
+                self.assertEqual(server.status(), 0)
+                server.err.expect(r"\* server closed\n")
+                self.assert_calm(server, client)
+
+    def test_signals_are_obeyed_in_every_state(self) -> None:
+        listener = self.listener()
+        queued = self.start(CLIENT, "127.0.0.1", listener.getsockname()[1])
+        peer = self.accept(listener, "")
+        queued.err.expect("pick up")
+        queued.signal(signal.SIGTERM)
+        self.assertEqual(peer.line(), "\\quit")
+        peer.close()
+        self.assertEqual(queued.status(), 143)
+        server, port = self.server()
+        server.signal(signal.SIGTERM)  # it listens
+        self.assertEqual(server.status(), 0)
+        server, port = self.server()
+        peer = self.peer(port)
+        peer.line()  # it waits for a username
+        server.signal(signal.SIGHUP)
+        self.assertEqual(peer.line(), "\\quit")
+        peer.close()
+        self.assertEqual(server.status(), 0)
+        self.assert_calm(queued, server)
+
+    def test_a_second_signal_changes_nothing(self) -> None:
+        client, peer = self.client_of_peer()
+        client.signal(signal.SIGTERM)
+        self.assertEqual(peer.line(), "\\quit")  # and the goodbye waits for the peer to close
+        client.signal(signal.SIGINT)
+        client.signal(signal.SIGHUP)
+        peer.close()
+        self.assertEqual(client.status(), 143)
+        self.assert_calm(client)
+
+    def test_a_hangup_that_is_ignored_from_the_start_stays_ignored(self) -> None:
+        server, port = self.server(prefix=("nohup",))
+        server.signal(signal.SIGHUP)
+        peer = self.visitor(port)
+        server.err.expect("is alice")
+        server.signal(signal.SIGTERM)
+        self.assertEqual(peer.line(), "\\quit")
+
+    def test_the_client_exits_1_when_the_server_leaves_or_is_lost(self) -> None:
+        client, peer = self.client_of_peer()
+        peer.close()
+        self.assertEqual(client.status(), 1)
+        client.err.expect(r"\* server left\n")
+        client, peer = self.client_of_peer()
+        peer.reset()
+        self.assertEqual(client.status(), 1)
+        client.err.expect(r"\* server was lost \(Connection reset by peer\)\n")
+        self.assert_calm(client)
+
+    def test_a_client_that_leaves_or_is_lost_is_told_and_the_next_served(self) -> None:
+        server, port = self.server()
+        peer = self.visitor(port, "alice")
+        peer.close()
+        server.err.expect(r"\* alice left\n")
+        peer = self.visitor(port, "bob")
+        server.err.expect("is bob")
+        peer.reset()
+        server.err.expect(r"\* bob was lost \(Connection reset by peer\)\n")
+        self.assertTrue(self.peer(port).line().startswith("chatserve"))
+
+
+class CommandLine(ChatTest):
+    def run_script(self, *command: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-I", *map(str, command)], stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=DEADLINE, check=False,
+        )  # fmt: skip
+
+    def test_usage_errors_exit_2_with_a_reason(self) -> None:
+        for arguments in ((SERVER,), (SERVER, "x"), (SERVER, "-1"), (SERVER, "65536"), (SERVER, ""),
+                          (SERVER, "1", "2"), (SERVER, "--host"), (CLIENT,),
+                          (CLIENT, "localhost"), (CLIENT, "localhost", "0"),
+                          (CLIENT, "localhost", "http"), (CLIENT, "localhost", "9" * 5000)):  # fmt: skip
+            with self.subTest(arguments=arguments):
+                result = self.run_script(*arguments)
+                self.assertEqual(result.returncode, 2)
+                self.assertRegex(result.stderr, "usage: (.*\n)+.*error: .*(PORT is a number from|argument)")
+                self.assertEqual(result.stdout, "")
+
+    def test_help_tells_how_a_conversation_goes(self) -> None:
+        for script in (SERVER, CLIENT):
+            result = self.run_script(script, "--help")
+            self.assertEqual(result.returncode, 0)
+            self.assertIn("\\quit", result.stdout)
+            self.assertIn("username", result.stdout)
+
+    def refused(self, said: str, *command: object) -> None:
+        result = self.run_script(*command)
+        self.assertEqual(result.returncode, 1, result)
+        self.assertRegex(result.stderr, rf"^\* [^\n]*cannot[^\n]*{said}[^\n]*\n\Z")
+        self.assertEqual(result.stdout, "")
+
+    def test_a_server_that_cannot_listen_says_why_and_what_to_do(self) -> None:
+        taken = self.listener().getsockname()[1]
+        self.refused(f"localhost port {taken}: Address already in use; try another", SERVER, taken)
+        self.refused("try another", SERVER, "--host", "no.such.host.invalid", 0)
+        self.refused("try another", SERVER, "--host", "a..b", 0)
+        self.refused("try another", SERVER, "--host", "192.0.2.1", 0)
+
+    def test_a_server_without_the_right_to_its_port_says_so(self) -> None:
+        lowest = pathlib.Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+        if not lowest.exists() or int(lowest.read_text()) <= 80:
+            self.skipTest("everybody may listen on port 80 here")
+        with_right = os.geteuid() == 0
+        if with_right and not shutil.which("setpriv"):
+            self.skipTest("root needs setpriv to be without the right")
+        prefix = ("setpriv", "--bounding-set", "-net_bind_service") if with_right else ()
+        server = self.start(SERVER, 80, prefix=prefix)
+        self.assertEqual(server.status(), 1)
+        server.err.expect(r"^\* cannot listen on localhost port 80: Permission denied; try another")
+
+    def test_a_client_that_cannot_connect_says_why_and_what_to_do(self) -> None:
+        listener = self.listener()
+        free = listener.getsockname()[1]
+        listener.close()
+        self.refused(f"127.0.0.1 port {free}: Connection refused; check", CLIENT, "127.0.0.1", free)
+        self.refused("check", CLIENT, "no.such.host.invalid", 1)
+        self.refused("check", CLIENT, "x" * 64 + ".invalid", 1)
+
+    def test_the_default_listens_on_127_0_0_1_only(self) -> None:
+        _, port = self.server()
+        self.visitor(port)
+        with self.assertRaises(ConnectionRefusedError):
+            self.peer(port, "127.0.0.2")
+
+    def test_hosts_of_either_family(self) -> None:
+        for host, address in (("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.2"), ("::1", "::1"), ("::", "::1")):
+            with self.subTest(host=host):
+                if ":" in host:
+                    try:
+                        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+                    except OSError:
+                        self.skipTest("no IPv6 here")
+                _, port = self.server("--host", host, 0)
+                client = self.start(CLIENT, address, port)
+                client.err.expect("connected to")
+
+    def test_a_restart_at_once_on_the_same_port(self) -> None:
+        server, port = self.server()
+        peer = self.visitor(port)
+        server.err.expect("is alice")
+        server.signal(signal.SIGINT)  # the server closes first: its port is in TIME_WAIT
+        self.assertEqual(peer.rest(), "\\quit\n")
+        peer.close()
+        self.assertEqual(server.status(), 0)
+        _, again = self.server(port)
+        self.assertEqual(again, port)
+
+    def test_each_script_works_alone(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            copies = [pathlib.Path(folder, str(i), path.name) for i, path in enumerate((SERVER, CLIENT))]
+            for copy, path in zip(copies, (SERVER, CLIENT)):
+                copy.parent.mkdir()
+                copy.write_text(path.read_text())
+            server = self.start(copies[0], 0)
+            client = self.start(copies[1], "localhost", server.port())
+            client.type("alice\nhello\n\\quit\n")
+            server.out.expect("alice> hello\n")
+
+
+class Streams(ChatTest):
+    def test_a_stdout_that_is_gone_ends_the_script_politely(self) -> None:
+        for target in ("pipe", "/dev/full"):
+            with self.subTest(target=target):
+                if target == "pipe":
+                    reader, stdout = os.pipe()
+                    os.close(reader)
+                else:
+                    stdout = os.open(target, os.O_WRONLY)
+                self.addCleanup(os.close, stdout)
+                server, port = self.server(stdout=stdout)
+                visitor = self.visitor(port)
+                visitor.send("hello\n")
+                self.assertEqual(visitor.rest(), "\\quit\n")
+                visitor.close()
+                self.assertEqual(server.status(), 1)
+                server.err.expect(r"\* you \(server\) lost stdout \(.*\)\n")
+                client, peer = self.client_of_peer(stdout=stdout)
+                client.type("hello\n")
+                peer.line()
+                peer.send("hi\n")
+                self.assertEqual(peer.rest(), "\\quit\n")
+                peer.close()
+                self.assertEqual(client.status(), 1)
+                self.assert_calm(server, client)
+
+    def shell(self, redirection: str, *command: object) -> tuple[str, ...]:
+        """Return a command prefix that starts a script with a redirection of the shell's."""
+        return ("sh", "-c", f'exec "$@" {redirection}', "sh")
+
+    def test_closed_streams_are_no_error(self) -> None:
+        for redirection in ("<&-", "<&- >&-", "0>/dev/null"):
+            with self.subTest(redirection=redirection):
+                server, port = self.server(prefix=self.shell(redirection))
+                for name in ("alice", "bob"):  # the input has ended: it quits at its turn
+                    peer = self.visitor(port, name)
+                    peer.send("hello\n")
+                    self.assertEqual(peer.rest(), "\\quit\n")
+                    peer.close()
+                client = self.start(CLIENT, "localhost", port, prefix=self.shell(redirection))
+                self.assertEqual(client.status(), 0)
+                self.assert_calm(server, client)
+        for redirection in (">&-", "2>&-", ">&- 2>&-"):
+            with self.subTest(redirection=redirection):
+                client, peer = self.client_of_peer(prefix=self.shell(redirection))
+                client.type("hello\n")
+                self.assertEqual(peer.line(), "hello")
+                peer.send("hi\n\\quit\n")
+                self.assertEqual(client.status(), 0)
+                self.assertIn(client.out.all(), ("", "server> hi\n"))
+                self.assert_calm(client)
+
+    def test_notices_never_reach_stdout(self) -> None:
+        server, port = self.server()
+        peer = self.visitor(port)
+        peer.send("hello\n\\quit\n")
+        server.err.expect("alice quit")
+        server.signal(signal.SIGINT)
+        server.status()
+        self.assertEqual(server.out.all(), "alice> hello\n")
+
+    def test_other_encodings_replace_what_they_do_not_have(self) -> None:
+        for encoding, typed, sent, shown in (
+            ("ascii", b"caf\xc3\xa9\n", "caf\ufffd\ufffd", r"\?\?!"),
+            ("latin-1", b"caf\xe9\n", "caf\u00e9", r"\?\xe9!"),
+            ("utf-8", b"caf\xe9\n", "caf\ufffd", "\u4f60\u00e9!"),
+        ):
+            with self.subTest(encoding=encoding):
+                listener = self.listener()
+                client = self.start(CLIENT, "127.0.0.1", listener.getsockname()[1],
+                                    flags=(), env={"PYTHONIOENCODING": encoding})  # fmt: skip
+                peer = self.accept(listener)
+                client.type(b"alice\n" + typed)
+                self.assertEqual(peer.line(), "alice")
+                self.assertEqual(peer.line(), sent)
+                peer.send("\u4f60\u00e9!\n")
+                client.out.expect(f"server> {shown}\n")
+
+
+if __name__ == "__main__":
+    unittest.main()
