@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 """Listen on a port (0: any free one), and chat with one client at a time, in turns. A client
 gives a username; then each side sends a line after the other, the client first. The line \\quit,
-typed at any time, ends the conversation, and the next client is picked up. Ctrl-C closes.
-"""
+typed at any time, ends the conversation, and the next client is picked up. Ctrl-C closes."""
 
 from __future__ import annotations
 
@@ -30,11 +29,9 @@ NAME_WITHIN = 120  # seconds from the greeting to the end of the username's line
 TEXT_MAX = 500  # characters of a message
 LINE_MAX = 4 * TEXT_MAX + 1  # bytes: four a character at most (RFC 3629), and a CR
 AHEAD_MAX = 64 * 1024  # bytes of lines that wait for the peer's next turns; also of one read
-GOODBYE_WITHIN = 1.0  # seconds for the last line to arrive
+GOODBYE = 1.0  # seconds for the last line to arrive
 TICK = 0.2  # seconds between two looks at the socket while a line is edited
-SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # by nohup(1), to stay so
-    SIGNALS.remove(signal.SIGHUP)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # A host that vanished is given up in a minute: seconds, seconds, probes, milliseconds (tcp(7)).
 LIVENESS = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 60_000}
 # C0 but tab, DEL, C1; line and paragraph separators, bidirectional overrides; and isolates.
@@ -44,28 +41,17 @@ ESCAPES = {c: f"\\x{c:02x}" if c < 256 else f"\\u{c:04x}" for codes in UNSAFE fo
 
 class Ended(Exception):
     """The conversation is over: `how`, in words, by this side (`ours`) or the peer. `last` is the
-    line to send yet, None if the peer closed; `status` the exit status that follows; `final` says
-    that the script ends, too."""
+    line to send yet, None if the peer closed; `status` the exit status that follows."""
 
-    def __init__(self, how: str, ours: bool = False, last: str | None = QUIT,
-                 status: int = 1, final: bool = False) -> None:  # fmt: skip
-        self.how, self.ours, self.last, self.status, self.final = how, ours, last, status, final
-
-
-def stop(signum: int, _: object) -> None:
-    """Handle a signal by raising Ended, once: none gets in between from here on."""
-    try:  # runs the handlers of what came together with this signal; this one wins
-        signal.pthread_sigmask(signal.SIG_BLOCK, (*SIGNALS, signal.SIGALRM))
-    finally:
-        raise Ended("quit", ours=True, status=128 + signum, final=True)
+    def __init__(self, how: str, ours: bool = False, last: str | None = QUIT, status: int = 1):
+        self.how, self.ours, self.last, self.status = how, ours, last, status
 
 
 def username_fault(name: str) -> str:
     """Return what is wrong with a username, and by which rule of the protocol, or ""."""
-    if 1 <= len(name) <= NAME_MAX and name.isprintable() and " " not in name and name != "server":
-        return ""
+    ok = 1 <= len(name) <= NAME_MAX and name.isprintable() and " " not in name and name != "server"
     rule = f"1 to {NAME_MAX} printable characters, no white space, not 'server', in {NAME_WITHIN} s"
-    return f"rule 2: '{name[: 2 * NAME_MAX]}' is no username ({rule})"
+    return "" if ok else f"rule 2: '{name[: 2 * NAME_MAX]}' is no username ({rule})"
 
 
 def message_fault(text: str) -> str:
@@ -78,32 +64,29 @@ class Lines:
 
     def __init__(self, read: Callable[[], bytes], encoding: str) -> None:
         self.read, self.encoding = read, encoding
-        self.whole: list[bytes] = []
-        self.rest = b""  # what is not a whole line yet
+        self.data = b""  # what has come and was not taken yet
 
-    def fill(self) -> list[bytes]:
-        """Read once, and return the lines that this made whole."""
-        data = self.read()
-        *lines, self.rest = (self.rest + data).replace(b"\r\n", b"\n").split(b"\n")
-        if len(self.rest) > LINE_MAX:  # too long already, whatever follows: not waited for
-            lines, self.rest = [*lines, self.rest], b""
-        self.whole += lines
-        return lines
+    def fill(self) -> None:
+        data = self.read()  # may change self.data; of a line that never ends, a part is enough
+        self.data = (self.data[: AHEAD_MAX + 1] + data).replace(b"\r\n", b"\n")
+
+    def whole(self) -> bool:
+        return b"\n" in self.data
 
     def take(self) -> str:
-        return self.whole.pop(0).decode(self.encoding, "replace")
+        line, _, self.data = self.data.partition(b"\n")  # or what there is of one
+        return line.decode(self.encoding, "replace")
 
 
 class Conversation:
-    """The person here, `me`, in conversation with one `peer` after the other. Whatever waits or
-    writes may raise Ended."""
+    """The person here, `me`, in turns with one `peer` after the other. All may raise Ended."""
 
     def __init__(self, me: str) -> None:
         for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
             if getattr(sys, name) is None:  # closed: lest a socket takes its number
                 setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
             getattr(sys, name).reconfigure(errors="replace")
-        self.me = me
+        self.me, self.stopped = me, False
         self.keyboard = Lines(self.read, sys.stdin.encoding)
         self.at_terminal = os.isatty(0)
         self.prompts = sys.stdout if os.isatty(1) else sys.stderr
@@ -112,11 +95,32 @@ class Conversation:
             with contextlib.suppress(ImportError):
                 self.editor = importlib.import_module("readline")
                 self.editor.set_auto_history(False)
-                self.editor.parse_and_bind("set enable-bracketed-paste on")
-        # What brings the cursor to an empty line (with ECMA-48 EL) where something half typed, or
-        # the ^C of Ctrl-C, may stand echoed; and what does so right now.
+                for setting in ("enable-bracketed-paste on", "bell-style none"):
+                    self.editor.parse_and_bind(f"set {setting}")
+        # Brings the cursor to an empty line (ECMA-48 EL) from the echo of half a line, or of ^C.
         self.blank = "" if not self.at_terminal else "\r\x1b[K" if self.editor else "\n"
         self.margin = ""
+
+    def run(self, main: Callable[[Conversation], int]) -> int:
+        """Run `main` until it returns or a signal comes; return the exit status."""
+        try:
+            for signum in SIGNALS:
+                if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:  # nohup
+                    signal.signal(signum, self.stop)
+            status = main(self)
+            signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # from here on the status stands
+        except Ended as end:
+            signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+            self.notice(f"{self.me} closed")
+            status = end.status
+        self.drop()
+        return status
+
+    def stop(self, signum: int, _: object) -> None:
+        """Handle a signal by raising Ended; while that is being obeyed, another changes nothing."""
+        if not self.stopped:
+            self.stopped = True  # and a server has done its work, while no client has that name
+            raise Ended("quit", ours=True, status=0 if self.me == "server" else 128 + signum)
 
     def begin(self, sock: socket.socket, peer: str) -> None:
         """Start a conversation over a connected socket, with none but its own words in it."""
@@ -135,8 +139,8 @@ class Conversation:
         with contextlib.suppress(OSError):  # closed, hung up, or opened by nohup for writing
             data = os.read(0, AHEAD_MAX)
         if not data and self.at_terminal:  # Ctrl-D sends nothing half typed
-            self.keyboard.rest = b""
-        return data.replace(b"\r", b"\n") or (b"\n" if self.keyboard.rest else b"\\quit\n")
+            self.keyboard.data = b""
+        return data.replace(b"\r", b"\n") or (b"\n" if self.keyboard.data else b"\\quit\n")
 
     def receive(self) -> bytes:
         """Read the socket; its end completes a last line without an LF."""
@@ -146,7 +150,7 @@ class Conversation:
             data, how = b"", f"was lost ({error.strerror})"
         if not data:
             self.over = Ended(how, last=None)
-        return data or (b"\n" if self.wire.rest else b"")
+        return data or (b"" if self.wire.data[-1:] in b"\n" else b"\n")
 
     def say(self, text: str) -> None:
         """Send a line. A broken connection ends only when the peer's last lines have been read."""
@@ -156,12 +160,13 @@ class Conversation:
     def write(self, stream: TextIO, text: str) -> None:
         """Write at once. Only a stdout that cannot be written is an end."""
         data = text.encode(stream.encoding, "replace")
-        try:
-            while data:
+        try:  # and do not wait for ever for somebody who does not read, once stopped
+            while data and select.select([], [stream], [], GOODBYE if self.stopped else None)[1]:
                 data = data[os.write(stream.fileno(), data) :]
         except OSError as error:
-            if stream is sys.stdout:
-                raise Ended(f"lost stdout ({error.strerror})", ours=True, final=True) from None
+            if stream is sys.stdout and not self.stopped:
+                self.stopped = True
+                raise Ended(f"lost stdout ({error.strerror})", ours=True) from None
 
     def put(self, stream: TextIO, line: str) -> None:
         """Write a line of its own, with the control characters in it as escapes."""
@@ -181,13 +186,12 @@ class Conversation:
     def drop(self) -> None:
         """Forget what was typed at a terminal and not read: it was meant for another reader."""
         if self.at_terminal:
-            self.keyboard = Lines(self.read, sys.stdin.encoding)
+            self.keyboard.data = b""
             with contextlib.suppress(termios.error):  # hung up
                 termios.tcflush(0, termios.TCIFLUSH)
 
     def typed(self, keep: bool = True) -> str:
         """Take a line from the keyboard, to `keep` it in the history. `\\quit` raises Ended."""
-        self.margin = ""
         text = self.keyboard.take()
         if text.strip() == QUIT:
             raise Ended("quit", ours=True, status=0)
@@ -197,43 +201,45 @@ class Conversation:
         return text
 
     def wait(self, timeout: float | None, keyboard: bool) -> bool:
-        """Wait `timeout` seconds (None: for ever) for something to read, and read it, once."""
+        """Wait `timeout` seconds (None: for long) for something to read, and read it, once."""
         watched: list[socket.socket | int] = [] if self.over else [self.sock]
         if keyboard:
             watched.append(0)
             self.margin = self.blank
-        ready = select.select(watched, [], [], timeout)[0]
-        if self.sock in ready and QUIT.encode() in self.wire.fill():
-            del self.wire.whole[self.wire.whole.index(QUIT.encode()) :]
-            self.over = Ended("quit", last=None, status=0)
+        # A second at most: a signal that came just before the select is obeyed only behind it.
+        ready = select.select(watched, [], [], 1 if timeout is None else min(max(0, timeout), 1))[0]
+        if self.sock in ready:
+            self.wire.fill()
+            before, quit, _ = (b"\n" + self.wire.data).partition(b"\n\\quit\n")
+            if quit:
+                self.wire.data = before[1:] + before[:1]
+                self.over = Ended("quit", last=None, status=0)
         if 0 in ready and not self.over:
             self.keyboard.fill()
         return bool(ready)
 
     def catch_up(self) -> None:
         """Read what has come out of turn. Raises Ended if it is the end, or too much."""
-        more = True
-        while more:
-            more = self.wait(0, keyboard=False)
-            if len(b"\n".join([*self.wire.whole, self.wire.rest])) > AHEAD_MAX:
-                raise Ended(f"broke rule 4: over {AHEAD_MAX // 1024} KiB out of turn")
+        while len(self.wire.data) <= AHEAD_MAX and self.wait(0, keyboard=False):
+            pass
+        if len(self.wire.data) > AHEAD_MAX:
+            raise Ended(f"broke rule 4: over {AHEAD_MAX // 1024} KiB out of turn")
         if self.over:
             raise self.over
 
     def hear(self, deadline: float | None = None) -> str:
         """Return the peer's next line, or "" at the `deadline` of time.monotonic(), in seconds."""
-        while True:
-            known = self.wire.whole or self.over
-            timeout = 0 if known else deadline and max(0, deadline - time.monotonic())
-            if not self.wait(timeout, self.at_terminal) and not known:
-                return ""
-            while self.at_terminal and self.keyboard.whole:
+        while not deadline or time.monotonic() < deadline:
+            known = self.wire.whole() or self.over
+            self.wait(0 if known else deadline and deadline - time.monotonic(), self.at_terminal)
+            while self.at_terminal and self.keyboard.whole():
                 self.typed()
                 self.notice(f"not sent: it is the turn of {self.peer}")
-            if self.wire.whole:
+            if self.wire.whole() or len(self.wire.data) > LINE_MAX:  # too long is not waited for
                 return self.wire.take()
             if self.over:
                 raise self.over
+        return ""
 
     def ask(self, prompt: str, fault: Callable[[str], str]) -> str:
         """Return a line that the person types and that has no `fault`."""
@@ -244,7 +250,7 @@ class Conversation:
                 self.edit(prompt)
             elif self.at_terminal:
                 self.write(self.prompts, prompt)
-            while not self.keyboard.whole:
+            while not self.keyboard.whole():
                 self.wait(None, keyboard=True)
                 self.catch_up()
             self.prompting = False
@@ -263,25 +269,23 @@ class Conversation:
         def tick(*_: object) -> None:
             signal.setitimer(signal.ITIMER_REAL, 0)  # so that what raises leaves nothing armed
             self.catch_up()
-            # Again and again: readline hears of a signal only where it waits, and misses others.
-            signal.setitimer(signal.ITIMER_REAL, TICK, TICK)
+            signal.setitimer(signal.ITIMER_REAL, TICK, TICK)  # on and on, as readline misses some
 
-        half, self.keyboard.rest = self.keyboard.rest, b""
-        text = half.decode(self.keyboard.encoding, "replace")
-        self.editor.set_startup_hook(functools.partial(self.editor.insert_text, text))
-        self.write(sys.stdout, self.blank)
+        half = self.keyboard.take()
+        self.editor.set_startup_hook(functools.partial(self.editor.insert_text, half))
         self.margin = "\n"
         signal.signal(signal.SIGALRM, tick)
         signal.siginterrupt(signal.SIGALRM, False)  # a write cut short would lose characters
         try:
             signal.setitimer(signal.ITIMER_REAL, TICK, TICK)
             text = input(prompt).replace("\n", " ")
+            self.margin = self.blank
         except EOFError:
             text = QUIT
         finally:
             signal.signal(signal.SIGALRM, lambda *_: None)  # a tick may be on its way
             signal.setitimer(signal.ITIMER_REAL, 0)
-        self.keyboard.whole.append(text.encode(self.keyboard.encoding, "replace"))
+        self.keyboard.data = f"{text}\n".encode(self.keyboard.encoding, "replace")
 
     def converse(self) -> NoReturn:
         """Take turns, this side first."""
@@ -291,8 +295,9 @@ class Conversation:
 
     def close(self, end: Ended) -> Ended:
         """Show what came before the end, tell of it and say goodbye; return the end told of."""
+        signal.setitimer(signal.ITIMER_REAL, 0)  # if edit() did not come to it
         try:
-            while end.last is None and self.wire.whole:
+            while end.last is None and self.wire.whole():
                 self.show(self.wire.take())
             self.notice(f"{f'you ({self.me})' if end.ours else self.peer} {end.how}")
         except Ended as worse:
@@ -302,28 +307,24 @@ class Conversation:
         return end
 
     def goodbye(self, line: str) -> None:
-        """Send the last line, and read to the end of the stream: to close with input unread would
-        reset the connection (RFC 1122, 4.2.2.13), and the line be lost."""
-        deadline = time.monotonic() + GOODBYE_WITHIN
+        """Send the last line; read to the end, lest a reset takes it back (RFC 1122, 4.2.2.13)."""
+        deadline = time.monotonic() + GOODBYE
         with contextlib.suppress(OSError):  # the peer is gone
-            self.sock.settimeout(GOODBYE_WITHIN)  # or does not read
+            self.sock.settimeout(GOODBYE)  # or does not read
             self.say(line)
             self.sock.shutdown(socket.SHUT_WR)
         while not self.over and (left := deadline - time.monotonic()) > 0:
             self.wait(left, keyboard=False)
-            self.wire.whole.clear()
+            self.wire.data = b""
             time.sleep(0.01)  # so that a flood does not keep a core busy
 
 
 # ==== The end of what both scripts share. ====
 
 
-GREETING = f"chatserve here: send your username, then take turns, you first; {QUIT} ends"
-
-
 def welcome(talk: Conversation) -> None:
     """Greet the client, and learn its username."""
-    talk.say(GREETING)
+    talk.say(f"chatserve here: send your username, then take turns, you first; {QUIT} ends")
     name = talk.hear(time.monotonic() + NAME_WITHIN)
     if fault := username_fault(name):
         raise Ended(f"broke {fault}", last=f"chatserve: {fault.translate(ESCAPES)}")
@@ -332,9 +333,9 @@ def welcome(talk: Conversation) -> None:
 
 
 def serve(talk: Conversation, sock: socket.socket, client: str) -> None:
-    """Hold a conversation with a client that was picked up. Raises Ended if it is final."""
+    """Hold a conversation with a client that was picked up. Raises Ended if it was the last."""
+    talk.begin(sock, client)
     try:
-        talk.begin(sock, client)
         talk.notice(f"{client} connected: take turns, the client first; {QUIT} ends")
         welcome(talk)
         talk.show(talk.hear())
@@ -342,15 +343,15 @@ def serve(talk: Conversation, sock: socket.socket, client: str) -> None:
         talk.converse()
     except Ended as ended:
         end = talk.close(ended)
-    if end.final:
+    if talk.stopped:
         raise end
-    if talk.prompting and talk.at_terminal and end.last is None:
+    if talk.prompting and talk.at_terminal and not end.ours:
+        talk.margin = talk.blank
         time.sleep(1)  # the person may be in the middle of a line to the client that is gone
 
 
-def main() -> int:
-    """Serve clients one after the other until a signal comes; return the exit status."""
-    talk = Conversation("server")
+def main(talk: Conversation) -> int:
+    """Serve one client after the other; return the exit status if that cannot be."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--host", default="localhost", help="where to listen (%(default)s)")
     parser.add_argument("port", metavar="PORT", type=int)
@@ -358,21 +359,19 @@ def main() -> int:
     if not 0 <= args.port <= 65535:
         parser.error("PORT is a number from 0 to 65535")
     try:
-        for signum in SIGNALS:
-            signal.signal(signum, stop)
         addresses = socket.getaddrinfo(args.host, args.port, type=socket.SOCK_STREAM)
         family, _, _, _, address = min(addresses)  # IPv4 first: localhost is 127.0.0.1
         both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()  # :: takes IPv4 as well
         with socket.create_server(address, family=family, dualstack_ipv6=both) as listener:
             while True:
-                talk.notice(f"waiting on {args.host} port {listener.getsockname()[1]} (Ctrl-C closes)")
+                port = listener.getsockname()[1]
+                talk.notice(f"waiting on {args.host} port {port} (Ctrl-C closes)")
                 talk.margin = talk.blank
-                sock, address = listener.accept()
+                while not select.select([listener], [], [], 1)[0]:  # as in Conversation.wait
+                    pass
+                sock, client = listener.accept()
                 with sock:
-                    serve(talk, sock, f"{address[0]} port {address[1]}")
-    except Ended as end:
-        talk.notice("server closed")
-        return 0 if end.status > 128 else end.status
+                    serve(talk, sock, f"{client[0]} port {client[1]}")
     except (OSError, UnicodeError) as error:
         why = str(getattr(error, "strerror", None) or error).partition(" (while")[0]
         advice = "try another PORT (0: any free one), or an address of this machine as HOST"
@@ -381,4 +380,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(Conversation("server").run(main))

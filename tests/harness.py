@@ -98,8 +98,8 @@ class Program:
         self.columns = columns
         names = {"in": "stdin", "out": "stdout", "err": "stderr"}
         streams = dict.fromkeys(names.values(), subprocess.PIPE)
-        environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"),
-                       "LANG": "C.UTF-8", "TERM": "xterm", **(env or {})}  # fmt: skip
+        self.environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"),
+                            "LANG": "C.UTF-8", "TERM": "xterm", **(env or {})}  # fmt: skip
         if terminal:
             master, self.slave = pty.openpty()
             fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
@@ -110,7 +110,7 @@ class Program:
             options.setdefault("preexec_fn", self.control_terminal)
         streams.update({key: options.pop(key) for key in list(options) if key in streams})
         command = [*prefix, sys.executable, *flags, str(script), *map(str, args)]
-        self.process = subprocess.Popen(command, env=environment, **streams, **options)
+        self.process = subprocess.Popen(command, env=self.environment, **streams, **options)
         self.pid = self.process.pid
         self.out = self.stream("stdout")
         self.err = self.stream("stderr")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -80,7 +81,7 @@ class Sessions(ChatTest):
             self.assertEqual(peer.line(), f"to {name}")
             peer.send("\\quit\n")
 
-    def test_piped_lines_of_white_space_are_skipped_and_other_ends_of_lines_understood(self) -> None:
+    def test_piped_lines_of_white_space_are_skipped_and_a_cr_ends_a_line(self) -> None:
         client, peer = self.client_of_peer()
         client.type(" \t\n\r\n\u3000\none\r\ntwo\rthree\n")
         for text in ("one", "two", "three"):
@@ -113,9 +114,22 @@ class Sessions(ChatTest):
             self.assertEqual(peer.line(), answer)
             peer.close()
 
+    def test_a_piped_line_is_one_line_however_long_it_is(self) -> None:
+        server, port = self.server()
+        server.type("x" * 2100)
+        alice = self.visitor(port)
+        alice.send("hello\n")
+        server.out.expect("hello")
+        server.type("x" * 100_000 + "tail\nwelcome\n")
+        self.assertEqual(alice.rest(), "\\quit\n")
+        alice.close()
+        bob = self.visitor(port, "bob")
+        bob.send("hello\n")
+        self.assertEqual(bob.line(), "welcome")
+
     def test_messages_of_1_to_500_characters_of_any_script_are_sent(self) -> None:
         client, peer = self.client_of_peer()
-        for text in ("x", "\U0001f600" * 500, " leading and trailing ", "caf\u0065\u0301 \u05d0\u0628"):
+        for text in ("x", "\U0001f600" * 500, " white space around ", "cafe\u0301 \u05d0\u0628"):
             client.type(text + "\n")
             self.assertEqual(peer.line(), text)
             peer.send(text + "\n")
@@ -171,6 +185,32 @@ class Ends(ChatTest):
         peer.close()
         self.assertEqual(client.status(), 143)
         self.assert_calm(client)
+
+    def test_signals_in_quick_succession_are_one(self) -> None:
+        for first, second in ((signal.SIGHUP, signal.SIGTERM), (signal.SIGINT, signal.SIGINT)):
+            for _ in range(10):
+                client, peer = self.client_of_peer()
+                client.signal(first)
+                client.signal(second)
+                self.assertEqual(peer.rest(), "\\quit\n")
+                peer.close()
+                self.assertEqual(client.status(), 128 + first)
+                self.assertEqual(client.err.all().count("quit\n"), 1)
+                self.assert_calm(client)
+
+    def test_a_signal_right_behind_a_notice_is_obeyed(self) -> None:
+        for i in range(30):
+            server = self.start(SERVER, 0)
+            port = server.port()
+            if i % 2:
+                peer = self.peer(port)
+                server.err.expect("connected")
+            server.signal(signal.SIGINT)
+            self.assertEqual(server.status(within=5), 0)
+            self.assert_calm(server)
+            if i % 2:
+                peer.close()
+            server.kill()
 
     def test_a_hangup_that_is_ignored_from_the_start_stays_ignored(self) -> None:
         server, port = self.server(prefix=("nohup",))
@@ -268,7 +308,8 @@ class CommandLine(ChatTest):
             self.peer(port, "127.0.0.2")
 
     def test_hosts_of_either_family(self) -> None:
-        for host, address in (("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.2"), ("::1", "::1"), ("::", "::1")):
+        for host, address in (("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.2"),
+                              ("::1", "::1"), ("::", "::1"), ("::", "127.0.0.1")):  # fmt: skip
             with self.subTest(host=host):
                 if ":" in host:
                     try:
@@ -292,12 +333,13 @@ class CommandLine(ChatTest):
 
     def test_each_script_works_alone(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            copies = [pathlib.Path(folder, str(i), path.name) for i, path in enumerate((SERVER, CLIENT))]
-            for copy, path in zip(copies, (SERVER, CLIENT)):
-                copy.parent.mkdir()
-                copy.write_text(path.read_text())
-            server = self.start(copies[0], 0)
-            client = self.start(copies[1], "localhost", server.port())
+            copies = []
+            for script in (SERVER, CLIENT):
+                alone = pathlib.Path(folder, script.stem)
+                alone.mkdir()
+                copies.append(pathlib.Path(shutil.copy(script, alone)))
+            server = self.start(copies[0], 0, cwd=copies[0].parent)
+            client = self.start(copies[1], "localhost", server.port(), cwd=copies[1].parent)
             client.type("alice\nhello\n\\quit\n")
             server.out.expect("alice> hello\n")
 
@@ -327,6 +369,32 @@ class Streams(ChatTest):
                 peer.close()
                 self.assertEqual(client.status(), 1)
                 self.assert_calm(server, client)
+
+    def test_a_stderr_that_is_gone_changes_nothing(self) -> None:
+        reader, stderr = os.pipe()
+        os.close(reader)
+        self.addCleanup(os.close, stderr)
+        client, peer = self.client_of_peer(stderr=stderr)
+        client.type("hello\n")
+        self.assertEqual(peer.line(), "hello")
+        peer.send("hi\n\\quit\n")
+        self.assertEqual(client.status(), 0)
+        self.assertEqual(client.out.all(), "server> hi\n")
+
+    def test_a_stderr_that_nobody_reads_does_not_keep_it_from_the_end(self) -> None:
+        reader, stderr = os.pipe()
+        self.addCleanup(os.close, reader)
+        self.addCleanup(os.close, stderr)
+        client, peer = self.client_of_peer(stderr=stderr)
+        os.set_blocking(stderr, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(stderr, b"x" * 4096)
+        os.set_blocking(stderr, True)
+        client.signal(signal.SIGTERM)
+        self.assertEqual(peer.line(), "\\quit")
+        peer.close()
+        self.assertEqual(client.status(), 143)
 
     def shell(self, redirection: str, *command: object) -> tuple[str, ...]:
         """Return a command prefix that starts a script with a redirection of the shell's."""

@@ -25,6 +25,7 @@ class TerminalTest(ChatTest):
     def server_at_turn(self, hello: str = "hello", **options: object) -> tuple[Program, Peer]:
         """Return a server whose person has the turn at the prompt, and its client."""
         server, port = self.server(0, terminal="in out err", **options)
+        server.listens_on = port
         peer = self.visitor(port)
         peer.send(f"{hello}\n")
         self.at_prompt(server)
@@ -38,7 +39,8 @@ class TerminalTest(ChatTest):
     def at_prompt(self, program: Program) -> None:
         assert program.terminal
         program.terminal.expect(r"(alice|server)> (?=[^\r\n]*$)")
-        self.wait_for(lambda: program.settings_now() != program.settings, "line editing is on")
+        if program.environment["TERM"] == "xterm":
+            self.wait_for(lambda: program.settings_now() != program.settings, "line editing is on")
 
     def wait_for(self, condition: object, what: str, within: float = DEADLINE) -> None:
         deadline = time.monotonic() + within
@@ -83,6 +85,7 @@ class Editing(TerminalTest):
     def test_several_pasted_lines_become_one_message_on_enter(self) -> None:
         client, peer = self.client_at_turn()
         client.type(f"{PASTE}one\rtwo\r\\quit{PASTED}")
+        self.assertIn(ESCAPE + "[?2004h", client.terminal.so_far())  # the terminal was asked to
         self.wait_for(lambda: "\\quit" in client.screen()[-1], "the paste shows")
         client.type(ENTER)
         self.assertEqual(peer.line(), "one two \\quit")
@@ -192,8 +195,8 @@ class TheEndAtAPrompt(TerminalTest):
                     program.type("\x03")
                 else:
                     program.signal(number)
-                program.signal(signal.SIGTERM)
                 self.assertEqual(partner.line(), "\\quit")
+                program.signal(signal.SIGTERM)  # while the first is being obeyed
                 partner.close()
                 self.assertEqual(program.status(), status)
                 self.assertEqual(program.settings_now(), program.settings)
@@ -218,6 +221,14 @@ class Keys(TerminalTest):
         self.assertEqual(peer.rest(), "\\quit\n")
         peer.close()
         self.assertEqual(client.status(), 0)
+
+    def test_ctrl_d_behind_half_a_line_sends_nothing(self) -> None:
+        client, peer = self.client_at_turn(env={"TERM": "dumb"})
+        client.type("half a line\x04\x04")
+        self.assertEqual(peer.rest(), "\\quit\n")
+        peer.close()
+        self.assertEqual(client.status(), 0)
+        self.assertIn("* you (alice) quit", client.screen())
 
     def test_quit_can_be_typed_while_waiting(self) -> None:
         server, port = self.server(0, terminal="in out err")
@@ -272,17 +283,44 @@ class Readers(TerminalTest):
         server.type("dear al")
         first.close()
         server.terminal.expect(r"\* alice left\r\n")
+        begin = time.monotonic()
         server.type("ice, I love you\r")
-        server.terminal.expect("bob> hello")
-        self.at_prompt(server)
-        server.type("hi bob\r")
-        second.line()
-        self.assertEqual(second.line(), "hi bob")
+        self.answer_to_bob(server, second)
+        self.assertGreater(time.monotonic() - begin, 0.5)  # of the second that it waits
 
     def visitor_in_queue(self, port: int, lines: str) -> Peer:
         peer = self.peer(port)
         peer.send(lines)
         return peer
+
+    def test_the_pause_is_for_a_peer_that_broke_a_rule_as_well(self) -> None:
+        server, first = self.server_at_turn()
+        second = self.visitor_in_queue(server.listens_on, "bob\nhello\n")
+        server.type("dear al")
+        first.send("x\n" * 40_000)
+        first.half_close()
+        server.terminal.expect(r"\* alice broke rule 4.*\r\n")
+        first.close()
+        server.type("ice, I love you\r")
+        self.answer_to_bob(server, second)
+
+    def answer_to_bob(self, server: Program, bob: Peer) -> None:
+        server.terminal.expect("bob> hello")
+        self.at_prompt(server)
+        server.type("hi bob\r")
+        bob.line()
+        self.assertEqual(bob.line(), "hi bob")
+
+    def test_what_is_typed_right_before_the_first_prompt_is_dropped(self) -> None:
+        server, port = self.server(0, terminal="in out err")
+        bob = self.visitor(port, "bob")
+        server.terminal.expect("is bob")
+        server.type("not for b")
+        server.terminal.expect("not for b")
+        bob.send("hello\n")
+        self.at_prompt(server)
+        server.type("hi bob\r")
+        self.assertEqual(bob.line(), "hi bob")
 
     def test_what_is_typed_while_nobody_is_connected_reaches_nobody(self) -> None:
         server, port = self.server(0, terminal="in out err")

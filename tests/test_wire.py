@@ -40,15 +40,13 @@ class Greeting(ChatTest):  # rule 1
                 client = self.start(CLIENT, "127.0.0.1", listener.getsockname()[1])
                 peer = self.accept(listener, first)
                 self.assertEqual(client.status(), 1)
-                client.err.expect(rf"\* 127\.0\.0\.1 port \d+ is no chatserve \(rule 1\).*: {shown}$")
+                client.err.expect(rf"\* 127\.0\.0\.1 port \d+ is no chatserve .*: {shown}$")
                 self.assertEqual(client.out.all(), "")
-                try:
-                    self.assertEqual(peer.rest(), "")
-                except ConnectionResetError:
-                    pass
+                self.assertEqual(peer.rest(), "")
 
     def test_a_server_that_leaves_or_quits_before_its_greeting(self) -> None:
-        for first, status, how in (("", 1, "left"), ("\\quit\n", 0, "quit"), ("chat", 1, "is no chatserve")):
+        cases = (("", 1, "left"), ("\\quit\n", 0, "quit"), ("chat", 1, "is no chatserve"))
+        for first, status, how in cases:
             listener = self.listener()
             client = self.start(CLIENT, "127.0.0.1", listener.getsockname()[1])
             self.accept(listener, first).close()
@@ -59,7 +57,7 @@ class Greeting(ChatTest):  # rule 1
 class Username(ChatTest):  # rule 2
     def test_names_that_follow_the_rule(self) -> None:
         server, port = self.server()
-        for name in ("a", "tenletters", "\u5317\u4eac\u5e02\u6d77\u6dc0\u533a\u4e2d\u5173\u6751\u8def", "Server", "e\u0301ric"):
+        for name in ("a", "tenletters", "\u5317" * 10, "Server", "e\u0301ric"):
             peer = self.visitor(port, name)
             server.err.expect(f"port \\d+ is {name}\n")
             peer.close()
@@ -67,7 +65,8 @@ class Username(ChatTest):  # rule 2
     def test_a_name_that_breaks_the_rule_is_refused_and_the_server_listens_again(self) -> None:
         server, port = self.server()
         for name, shown in (
-            ("", ""), ("elevenchars", "elevenchars"), ("two words", "two words"), ("server", "server"),
+            ("", ""), ("elevenchars", "elevenchars"), ("two words", "two words"),
+            ("server", "server"),
             ("a\tb", "a\tb"), ("\x1b[31mred", r"\\x1b\[31mred"), ("a\u00a0b", "a\u00a0b"),
             ("ab\u202ecd", r"ab\\u202ecd"), ("\u3000", "\u3000"), ("n" * 3000, "n{20}"),
         ):  # fmt: skip
@@ -158,7 +157,7 @@ class Turns(ChatTest):  # rules 3 and 4
                     server.err.expect(r"\* alice broke rule 4")
                     self.assertEqual(server.out.so_far(), "alice> first\n")
                     continue
-                peer.send("\\quit\n")  # noticed behind all of them, and they are shown
+                peer.send("\\quit\nbehind it")  # noticed behind all of them, which are shown
                 server.out.expect(r"(alice> x{255}\n){256}")
                 server.err.expect(r"\* alice quit\n")
 
@@ -242,7 +241,7 @@ class TheEnd(ChatTest):  # rules 5, 6 and 7
         for _ in range(20):
             peer = self.visitor(port)
             server.err.expect("is alice")
-            peer.send("x" * 501 + "\n" + "unread\n" * 2000)
+            peer.send("x" * 501 + "\n" + "unread\n" * 40_000)
             self.assertEqual(peer.rest(), "\\quit\n")
             peer.close()
 
@@ -273,8 +272,9 @@ class OtherPrograms(ChatTest):
 
     def spawn(self, *command: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            text=True,
+        )  # fmt: skip
         self.addCleanup(lambda: (process.kill(), process.communicate()))
         return process
 

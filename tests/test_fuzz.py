@@ -1,0 +1,107 @@
+"""Random peers and random signals: `python3 tests/test_fuzz.py [COUNT [SEED]]` for more of them."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import unittest
+
+from harness import CLIENT, ChatTest, Peer
+
+COUNT = 150
+SEED = 20
+PIECES = (
+    b"alice\n", b"bob\r\n", b"\\quit\n", b"\\quit", b"\n", b"\r", b"\x00", b"\xff\xfe\n", b"x" * 501,
+    b"x" * 3000, b"hello\n" * 50, b"\x1b]0;title\x07\n", b"\xf0\x9f\x98", "\u202e\u2028\n".encode(),
+    b"chatserve\n", b"chatserve: no\n", b"y\n" * 40_000,
+)  # fmt: skip
+
+
+def stream(source: random.Random) -> bytes:
+    pieces = [source.choice(PIECES) for _ in range(source.randrange(12))]
+    if source.random() < 0.5:
+        pieces.insert(0, b"alice\n")
+    if source.random() < 0.3:
+        pieces.append(bytes(source.randrange(256) for _ in range(source.randrange(200))))
+    return b"".join(pieces)
+
+
+def pour(peer: Peer, data: bytes, source: random.Random) -> None:
+    """Send the data in random segments, some of them one by one, and leave in some way."""
+    try:
+        while data:
+            size = source.choice((1, 7, 100, 5000, 100_000))
+            peer.send(data[:size])
+            data = data[size:]
+            if source.random() < 0.05:
+                break
+        source.choice((Peer.reset, Peer.close, Peer.half_close))(peer)
+    except OSError:  # it was closed from there
+        pass
+    peer.close()
+
+
+class Fuzz(ChatTest):
+    def test_random_streams_at_the_server(self) -> None:
+        source = random.Random(SEED)
+        server, port = self.server()
+        for _ in range(COUNT):
+            peer = self.peer(port)
+            if source.random() < 0.3:
+                server.type("an answer\n")
+            pour(peer, stream(source), source)
+            server.out.so_far()
+            server.err.so_far()
+        last = self.peer(port)
+        last.send("lastone\nhello\n")
+        server.out.expect("lastone> hello\n")
+        self.assert_calm(server)
+
+    def test_random_streams_at_the_client(self) -> None:
+        source = random.Random(SEED)
+        for _ in range(COUNT // 3):
+            listener = self.listener()
+            client = self.start(CLIENT, "127.0.0.1", listener.getsockname()[1])
+            greeting = source.choice(("chatserve\n", "chatserve here\r\n", "", "SSH-2.0\n"))
+            peer = self.accept(listener, greeting)
+            client.type("alice\n" + "hello\n" * source.randrange(4))
+            pour(peer, stream(source), source)
+            self.assertIn(client.status(), (0, 1))
+            self.assert_calm(client)
+            client.kill()
+            listener.close()
+
+
+class Interrupts(ChatTest):
+    def test_signals_at_random_moments_of_a_busy_conversation(self) -> None:
+        source = random.Random(SEED)
+        answers = b"".join(b"answer %d\n" % i for i in range(20_000))
+        for i in range(COUNT // 3):
+            server, port = self.server(stdout=subprocess.DEVNULL)
+            client = self.start(CLIENT, "localhost", port, stdout=subprocess.DEVNULL)
+            for program in (server, client):
+                program.process.stdin.write(b"alice\n" + answers[: 60_000 - i])
+                program.process.stdin.flush()
+            server.err.expect("is alice")
+            first = source.choice((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+            victim, status = ((server, 0), (client, 128 + first))[i % 2]
+            victim.err.read(source.random() * 0.02)
+            victim.signal(first)
+            if i % 3 == 0:
+                victim.err.read(source.random() * 0.001)
+                victim.signal(first)
+            self.assertEqual(victim.status(), status)
+            if victim is server:
+                self.assertEqual(client.status(), 0)  # it was told
+            else:
+                server.err.expect("alice quit")
+            self.assert_calm(server, client)
+            server.kill()
+            client.kill()
+
+
+if __name__ == "__main__":
+    COUNT, SEED = (int(word) for word in (*sys.argv[1:], *(COUNT, SEED)[len(sys.argv) - 1 :]))
+    unittest.main(argv=sys.argv[:1])

@@ -1,0 +1,284 @@
+"""Peers that do harm, and networks that fail, met by the real scripts."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+from harness import CLIENT, DEADLINE, ROOT, SERVER, ChatTest, Peer
+
+CONTROLS = [
+    *range(9), *range(11, 32), *range(127, 160), *range(0x2028, 0x202F), *range(0x2066, 0x206A),
+]  # fmt: skip
+SHOWN = "".join(f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" for code in CONTROLS)
+HARMLESS = (
+    "\u0627\u0644\u0639\u0631\u0628\u064a\u0629 \u05e2\u05d1\u05e8\u05d9\u05ea \u0939\u093f\u0928\u094d\u0926\u0940",
+    "\u4e2d\u6587 \u65e5\u672c\u8a9e\u3000\ud55c\uad6d\uc5b4 e\u0301a\u0308\u0323",
+    "\U0001f469\u200d\U0001f469\u200d\U0001f467 \U0001f1eb\U0001f1f7 \u2764\ufe0f a\u00a0b\tc \u200f\u200e",
+)
+
+
+def memory(pid: int) -> int:
+    """Return the bytes that a process has in memory."""
+    pages = int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+def descriptors(pid: int) -> int:
+    return len(list(pathlib.Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def connections(port: int) -> list[list[str]]:
+    """Return what /proc/net/tcp says of the established connections to and from a port: of note
+    are 1 and 2, the addresses; 4, the queues; 5, the timer and its jiffies (proc(5))."""
+    lines = pathlib.Path("/proc/net/tcp").read_text().splitlines()
+    rows = [line.split() for line in lines[1:] if f":{port:04X} " in line]
+    return [row for row in rows if row[3] == "01"]
+
+
+class Display(ChatTest):
+    def test_control_characters_show_as_escapes_in_messages_on_both_sides(self) -> None:
+        server, port = self.server()
+        peer = self.visitor(port)
+        client, other = self.client_of_peer()
+        client.type("hello\n")
+        other.line()
+        for text, shown in (("".join(map(chr, CONTROLS)), SHOWN), *zip(HARMLESS, HARMLESS)):
+            peer.send(f"a{text}b\n")
+            server.out.expect(re.escape(f"alice> a{shown}b\n"))
+            server.type("ok\n")
+            peer.line()
+            other.send(f"a{text}b\n")
+            client.out.expect(re.escape(f"server> a{shown}b\n"))
+            client.type("ok\n")
+            other.line()
+        self.assert_calm(server, client)
+
+    def test_control_characters_show_as_escapes_in_greetings_names_and_reasons(self) -> None:
+        for code in CONTROLS:
+            escape = re.escape(f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
+            if code == CONTROLS[0]:
+                server, port = self.server()
+            peer = self.visitor(port, f"a{chr(code)}b")
+            self.assertRegex(peer.rest(), f"^chatserve: rule 2: 'a{escape}b'")
+            server.err.expect(f"rule 2: 'a{escape}b'")
+            peer.close()
+        listener = self.listener()
+        client = self.start(CLIENT, "127.0.0.1", listener.getsockname()[1])
+        self.accept(listener, "".join(map(chr, CONTROLS)) + "\n")
+        client.err.expect(re.escape(SHOWN))
+        client, peer = self.client_of_peer()
+        peer.send(f"chatserve: rule 2: {''.join(map(chr, CONTROLS))}\n")
+        peer.close()
+        client.out.expect(re.escape(SHOWN))
+        self.assert_calm(server, client)
+
+
+class Departures(ChatTest):
+    STAGES = ("", "al", "alice", "alice\n", "alice\nhel", "alice\nhello\n", "alice\nhello\nand\n")
+
+    def test_a_departure_at_every_stage_costs_the_next_nothing(self) -> None:
+        server, port = self.server()
+        for queued in (True, False):
+            for leave in (Peer.reset, Peer.close, Peer.half_close):
+                for stage in self.STAGES:
+                    with self.subTest(queued=queued, leave=leave.__name__, stage=stage):
+                        first = self.visitor(port, "first") if queued else None
+                        peer = self.peer(port)
+                        if not queued:
+                            peer.line()
+                        peer.send(stage)
+                        leave(peer)
+                        if first:
+                            first.close()
+                        server.err.expect(r"\* (alice|alicehel|al|127\S+ port \d+) (left|was lost|broke rule 2)")
+        self.visitor(port, "next")
+        server.err.expect("is next")
+        self.assert_calm(server)
+
+    def test_thirty_that_gave_up_in_the_queue(self) -> None:
+        server, port = self.server()
+        first = self.visitor(port, "first")
+        server.err.expect("is first")
+        for i in range(30):
+            peer = self.peer(port)
+            (Peer.reset if i % 2 else Peer.close)(peer)
+        last = self.peer(port)
+        last.send("last\n")
+        first.send("\\quit\n")
+        server.err.expect("is last")
+        self.assert_calm(server)
+
+    def test_a_thousand_visitors_leave_nothing_behind(self) -> None:
+        server, port = self.server()
+
+        def visit(number: int) -> None:
+            peer = self.peer(port)
+            peer.send("alice\nhello\n\\quit\n" if number % 3 else "al")
+            (Peer.half_close if number % 2 else Peer.close)(peer)
+            if number % 2:
+                peer.rest()
+                peer.close()
+            server.out.so_far()
+            server.err.so_far()
+
+        for i in range(200):
+            visit(i)
+        opened, used = descriptors(server.pid), memory(server.pid)
+        for i in range(800):
+            visit(i)
+        self.visitor(port, "last")
+        server.err.expect("is last")
+        self.assertEqual(descriptors(server.pid), opened + 1)
+        self.assertLess(memory(server.pid) - used, 1 << 20)
+
+    def test_a_peer_that_never_reads_does_not_hold_the_server(self) -> None:
+        with tempfile.TemporaryFile() as answers:
+            answers.write((b"y" * 500 + b"\n") * 10_000)
+            answers.seek(0)
+            server, port = self.server(stdin=answers, stdout=subprocess.DEVNULL)
+        peer = self.visitor(port)
+        peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        peer.send("\n" * 10_000)
+        deadline = time.monotonic() + DEADLINE
+        queue = [0]
+        while len(queue) < 30 or len(set(queue[-30:])) > 1 or not queue[-1]:  # until it blocks
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)
+            queue.append(next(int(fields[4].split(":")[0], 16) for fields in connections(port)
+                              if fields[1].endswith(f":{port:04X}")))  # fmt: skip
+        server.signal(signal.SIGINT)
+        self.assertEqual(server.status(within=5), 0)
+        self.assert_calm(server)
+
+    def test_a_process_stopped_and_continued(self) -> None:
+        server, port = self.server()
+        client = self.start(CLIENT, "localhost", port)
+        client.type("alice\n")
+        server.err.expect("is alice")
+        for program in (server, client):
+            program.signal(signal.SIGSTOP)
+        client.type("hello\n")
+        for program in (server, client):
+            program.signal(signal.SIGCONT)
+        server.out.expect("alice> hello\n")
+
+
+class Bounds(ChatTest):
+    def flood(self, peer: Peer, data: bytes, most: int = 20_000_000) -> None:
+        """Send until the server ends it, or it is clear that it does not."""
+        sent = 0
+        try:
+            while sent < most:
+                sent += peer.sock.send(data)
+        except OSError:
+            return
+        self.fail(f"{sent} bytes were taken")
+
+    def test_floods_are_ended_in_bounded_memory_and_not_shown(self) -> None:
+        for before, flood, rule in (
+            ("", b"n" * 65536, 2), ("alice\n", b"x" * 65536, 3), ("alice\nhello\n", b"x" * 65536, 4),
+            ("alice\nhello\n", b"x\n" * 32768, 4), ("alice\nhello\n", b"\n" * 65536, 4),
+        ):  # fmt: skip
+            with self.subTest(before=before, flood=flood[:2]):
+                server, port = self.server()
+                peer = self.peer(port)
+                peer.line()
+                used = memory(server.pid)
+                peer.send(before)
+                if before.endswith("hello\n"):
+                    server.out.expect("hello\n")
+                self.flood(peer, flood)
+                server.err.expect(f"broke rule {rule}")
+                server.err.expect("waiting on")
+                self.assertLess(memory(server.pid) - used, 4 << 20)
+                self.assertLess(len(server.out.so_far()) + len(server.err.so_far()), 1000)
+
+    def test_a_goodbye_to_a_flood_does_not_keep_a_core_busy(self) -> None:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        before = used.ru_utime + used.ru_stime
+        server, port = self.server()
+        peer = self.visitor(port)
+        server.err.expect("is alice")
+        server.signal(signal.SIGSTOP)
+        peer.sock.setblocking(False)
+        server.signal(signal.SIGINT)
+        server.signal(signal.SIGCONT)
+        deadline = time.monotonic() + 10
+        while server.process.poll() is None and time.monotonic() < deadline:
+            try:
+                peer.sock.send(b"x\n" * 32768)
+            except BlockingIOError:
+                time.sleep(0.001)
+            except OSError:
+                break
+        self.assertEqual(server.status(), 0)
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        self.assertLess(used.ru_utime + used.ru_stime - before, 0.6)
+
+    def test_the_username_has_a_deadline_that_single_bytes_do_not_extend(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            copy = pathlib.Path(folder, "chatserve.py")
+            text = SERVER.read_text()
+            self.assertEqual(text.count("\nNAME_WITHIN = 120 "), 1)
+            copy.write_text(text.replace("\nNAME_WITHIN = 120 ", "\nNAME_WITHIN = 1 "))
+            server = self.start(copy, 0)
+            port = server.port()
+            for trickle in (False, True):
+                peer = self.peer(port)
+                peer.line()
+                deadline = time.monotonic() + 10
+                while not peer.stream.read(0.1):
+                    self.assertLess(time.monotonic(), deadline)
+                    if trickle:
+                        peer.send("a")
+                self.assertRegex(peer.rest(), "^chatserve: rule 2: .*1 s")
+                server.err.expect("broke rule 2: .*1 s")
+                peer.close()
+
+
+@unittest.skipUnless(sys.platform == "linux", "the options and their numbers are Linux's")
+class Vanishing(ChatTest):
+    """The limits for a host that vanished; that they work takes a minute, and was tried by hand."""
+
+    OPTIONS = """if True:
+        import socket
+        import {script}
+        listener = socket.create_server(("127.0.0.1", 0))
+        sock = socket.create_connection(listener.getsockname())
+        {script}.Conversation("me").begin(sock, "peer")
+        for option in ("KEEPIDLE", "KEEPINTVL", "KEEPCNT", "USER_TIMEOUT"):
+            print(sock.getsockopt(socket.IPPROTO_TCP, getattr(socket, "TCP_" + option)))
+    """
+
+    def test_the_socket_options_are_set(self) -> None:
+        for script in ("chatserve", "chatclient"):
+            result = subprocess.run(
+                [sys.executable, "-B", "-c", self.OPTIONS.format(script=script)], cwd=ROOT,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True, timeout=DEADLINE,
+            )  # fmt: skip
+            self.assertEqual(result.stdout.split(), [b"30", b"10", b"3", b"60000"])
+
+    def test_the_keepalive_timers_run(self) -> None:
+        server, port = self.server()
+        client = self.start(CLIENT, "127.0.0.1", port)
+        client.type("alice\n")
+        server.err.expect("is alice")
+        timers = []
+        for fields in connections(port):
+            timer, left = fields[5].split(":")
+            timers.append((int(timer), int(left, 16) <= 30 * os.sysconf("SC_CLK_TCK")))
+        self.assertEqual(timers, [(2, True), (2, True)])
+
+
+if __name__ == "__main__":
+    unittest.main()
