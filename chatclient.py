@@ -327,13 +327,13 @@ CONNECT_WITHIN = 10  # seconds for each address of the host
 
 def introduce(talk: Conversation, server: str) -> None:
     """Wait to be picked up by the server, and give it a username."""
-    talk.notice(f"waiting for {server} to pick up ({QUIT} leaves)")
+    talk.notice(f"waiting to be picked up by {server}")
     greeting = talk.hear()
     if not greeting.startswith("chatserve"):
         talk.wire.data = b""
         raise Ended(f"is no chatserve (rule 1), it says: {greeting[:TEXT_MAX]}", last=None)
-    talk.notice(f"connected to {server}: take turns, you first; {QUIT} ends")
-    talk.notice(f"type a username within {NAME_WITHIN} s: 1 to {NAME_MAX} characters, no spaces")
+    talk.notice(f"connected to {server}; take turns, {QUIT} ends")
+    talk.notice(f"type a username: 1 to {NAME_MAX} characters, no spaces, in {NAME_WITHIN} s")
     talk.peer = "server"
     talk.me = talk.ask("username> ", username_fault)
     talk.say(talk.me)

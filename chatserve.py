@@ -336,7 +336,7 @@ def serve(talk: Conversation, sock: socket.socket, client: str) -> None:
     """Hold a conversation with a client that was picked up. Raises Ended if it was the last."""
     talk.begin(sock, client)
     try:
-        talk.notice(f"{client} connected: take turns, the client first; {QUIT} ends")
+        talk.notice(f"{client} connected; take turns, {QUIT} ends")
         welcome(talk)
         talk.show(talk.hear())
         talk.drop()  # typed before the first prompt, it may have been for another client

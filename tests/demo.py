@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
 import harness
 
 TURNS = [
@@ -9,15 +11,11 @@ TURNS = [
     ("does naïve café ☕ come through?", "as you typed it"),
     ("and a \x1b[31mred\x1b[0m word?", "as plain text: it cannot touch my screen"),
 ]
-COLUMN = 62
+COLUMN = 60
 
 
 def show(left: list[str], right: list[str]) -> None:
-    print(f"{'chatserve 0':{COLUMN}}  chatclient localhost PORT")
-    print(f"{'-' * COLUMN}  {'-' * COLUMN}")
-    for i in range(max(len(left), len(right))):
-        one = left[i] if i < len(left) else ""
-        other = right[i] if i < len(right) else ""
+    for one, other in zip_longest(left, right, fillvalue=""):
         print(f"{one:{COLUMN}}  {other}".rstrip())
 
 
@@ -43,7 +41,10 @@ def main() -> None:
         server.err.expect("waiting on")
         server.signal(2)
         server.status()
-        show(server.screen(), client.screen())
+        show(
+            [f"chatserve {port}", "-" * COLUMN, *server.screen()[:-1]],
+            [f"chatclient localhost {port}", "-" * COLUMN, *client.screen()[:-1]],
+        )
     finally:
         server.kill()
         if client:

@@ -46,10 +46,10 @@ class Sessions(ChatTest):
     def test_notices_tell_of_every_step(self) -> None:
         server, port = self.server()
         client = self.start(CLIENT, "localhost", port)
-        client.err.expect(r"^\* waiting for .*pick up")
-        client.err.expect(rf"\n\* connected to localhost port {port}: take turns.*\\quit ends\n")
-        client.err.expect(r"\* type a username within 120 s")
-        server.err.expect(r"(\* 127\.0\.0\.1 port \d+) connected: take turns.*\\quit ends\n")
+        client.err.expect(r"^\* waiting to be picked up")
+        client.err.expect(rf"\n\* connected to localhost port {port}; take turns.*\\quit ends\n")
+        client.err.expect(r"\* type a username: .*120 s")
+        server.err.expect(r"(\* 127\.0\.0\.1 port \d+) connected; take turns.*\\quit ends\n")
         client.type("alice\n")
         server.err.expect(r"\* 127\.0\.0\.1 port \d+ is alice\n")
         for line in (server.err.so_far() + client.err.so_far()).splitlines():
@@ -159,7 +159,7 @@ class Ends(ChatTest):
         listener = self.listener()
         queued = self.start(CLIENT, "127.0.0.1", listener.getsockname()[1])
         peer = self.accept(listener, "")
-        queued.err.expect("pick up")
+        queued.err.expect("picked up")
         queued.signal(signal.SIGTERM)
         self.assertEqual(peer.line(), "\\quit")
         peer.close()
@@ -206,10 +206,10 @@ class Ends(ChatTest):
                 peer = self.peer(port)
                 server.err.expect("connected")
             server.signal(signal.SIGINT)
-            self.assertEqual(server.status(within=5), 0)
-            self.assert_calm(server)
             if i % 2:
                 peer.close()
+            self.assertEqual(server.status(within=5), 0)
+            self.assert_calm(server)
             server.kill()
 
     def test_a_hangup_that_is_ignored_from_the_start_stays_ignored(self) -> None:

@@ -175,7 +175,7 @@ class TheEndAtAPrompt(TerminalTest):
 
     def test_a_tick_that_comes_while_keys_are_worked_on_is_not_the_last(self) -> None:
         server, peer = self.server_at_turn()
-        deadline = time.monotonic() + 2
+        deadline = time.monotonic() + 1
         while time.monotonic() < deadline:  # keep readline busy
             server.type("many words \x15")
         peer.close()
@@ -183,7 +183,7 @@ class TheEndAtAPrompt(TerminalTest):
 
     def test_a_prompt_costs_next_to_nothing(self) -> None:
         server, _ = self.server_at_turn()
-        self.assertLess(processor_seconds(server.pid, 2.0), 0.1)
+        self.assertLess(processor_seconds(server.pid, 1.0), 0.05)
 
     def test_the_terminal_is_restored_and_the_status_right_after_a_signal(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -261,7 +261,7 @@ class Keys(TerminalTest):
     def test_a_name_that_breaks_a_rule_is_asked_for_again(self) -> None:
         listener = self.listener()
         client = self.at_terminal(CLIENT, "127.0.0.1", listener.getsockname()[1])
-        client.terminal.expect("pick up")
+        client.terminal.expect("picked up")
         client.type("early\r")
         client.terminal.expect(r"not sent: it is the turn of 127\.0\.0\.1 port")
         peer = self.accept(listener)

@@ -22,7 +22,7 @@ class Greeting(ChatTest):  # rule 1
         _, port = self.server()
         first = self.visitor(port)
         client = self.start(CLIENT, "localhost", port)
-        client.err.expect("pick up")
+        client.err.expect("picked up")
         self.assertNotIn("connected", client.err.so_far())
         first.close()
         client.err.expect(r"\* connected to")
@@ -319,7 +319,7 @@ class OtherPrograms(ChatTest):
         while True:
             client: Program = self.start(CLIENT, "127.0.0.1", port)
             client.type("alice\nhello\n")
-            if b"pick up" in client.err.expect(r"pick up|refused").group():
+            if b"picked up" in client.err.expect(r"picked up|refused").group():
                 break
             self.assertLess(time.monotonic(), deadline, "nc -l does not listen")
         for line in ("chatserve by hand\n", "hi alice\n"):
