@@ -36,6 +36,7 @@ class Stream:
         self.data = b""
         self.position = 0
         self.ended = False
+        self.error: OSError | None = None  # what ended it, if not its end
 
     def read(self, timeout: float = 0) -> bool:
         """Read once what comes within `timeout` seconds; False if nothing did."""
@@ -43,8 +44,8 @@ class Stream:
             return False
         try:
             data = os.read(self.descriptor, 65536)
-        except OSError:  # the other side of a pseudo-terminal is gone
-            data = b""
+        except OSError as error:  # a reset; or the other side of a pseudo-terminal is gone
+            data, self.error = b"", error
         self.data += data
         self.ended = not data
         return not self.ended

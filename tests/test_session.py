@@ -194,6 +194,8 @@ class Ends(ChatTest):
                 client.signal(second)
                 self.assertEqual(peer.rest(), "\\quit\n")
                 peer.close()
+                while client.process.poll() is None:  # also while it exits
+                    client.signal(second)
                 self.assertEqual(client.status(), 128 + first)
                 self.assertEqual(client.err.all().count("quit\n"), 1)
                 self.assert_calm(client)

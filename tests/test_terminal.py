@@ -82,6 +82,18 @@ class Editing(TerminalTest):
             client.type(UP * presses + ENTER)
             self.assertEqual(peer.line(), text)
 
+    def test_the_bell_does_not_ring_among_the_notices(self) -> None:
+        listener = self.listener()
+        port = listener.getsockname()[1]
+        client = self.start(CLIENT, "127.0.0.1", port, terminal="in out")
+        peer = self.accept(listener)
+        client.terminal.expect("username> ")
+        client.type(UP + "\x7fbob\r")
+        self.assertEqual(peer.line(), "bob")
+        peer.close()
+        self.assertEqual(client.status(), 1)
+        self.assert_calm(client)
+
     def test_several_pasted_lines_become_one_message_on_enter(self) -> None:
         client, peer = self.client_at_turn()
         client.type(f"{PASTE}one\rtwo\r\\quit{PASTED}")
@@ -175,7 +187,7 @@ class TheEndAtAPrompt(TerminalTest):
 
     def test_a_tick_that_comes_while_keys_are_worked_on_is_not_the_last(self) -> None:
         server, peer = self.server_at_turn()
-        deadline = time.monotonic() + 1
+        deadline = time.monotonic() + 2
         while time.monotonic() < deadline:  # keep readline busy
             server.type("many words \x15")
         peer.close()
@@ -300,8 +312,11 @@ class Readers(TerminalTest):
         first.send("x\n" * 40_000)
         first.half_close()
         server.terminal.expect(r"\* alice broke rule 4.*\r\n")
+        begin = time.monotonic()
         first.close()
         server.type("ice, I love you\r")
+        server.terminal.expect(r"\* waiting on")
+        self.assertGreater(time.monotonic() - begin, 0.5)  # of the second that it waits
         self.answer_to_bob(server, second)
 
     def answer_to_bob(self, server: Program, bob: Peer) -> None:
