@@ -19,7 +19,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, NoReturn, TextIO
+    from typing import Any, Callable, TextIO
 
 # ==== The conversation: what stands up to the next such line is the same in both scripts. ====
 
@@ -27,14 +27,15 @@ QUIT = "\\quit"  # the line that ends a conversation, from either side
 NAME_MAX = 10  # characters of a username
 NAME_WITHIN = 120  # seconds from the greeting to the end of the username's line
 TEXT_MAX = 500  # characters of a message
-LINE_MAX = 4 * TEXT_MAX + 1  # bytes: four a character at most (RFC 3629), and a CR
+LINE_MAX = 4 * TEXT_MAX + 1  # bytes before the LF: four a character (RFC 3629), and a CR
 AHEAD_MAX = 64 * 1024  # bytes of lines that wait for the peer's next turns; also of one read
 GOODBYE = 1.0  # seconds for the last line to arrive
+LOOK = 1.0  # seconds of a select: a signal that came right before it is obeyed behind it
 TICK = 0.2  # seconds between two looks at the socket while a line is edited
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # A host that vanished is given up in a minute: seconds, seconds, probes, milliseconds (tcp(7)).
 LIVENESS = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 60_000}
-# C0 but tab, DEL, C1; line and paragraph separators, bidirectional overrides; and isolates.
+# C0 but tab; DEL and C1; separators, bidirectional embeddings and overrides; and isolates.
 UNSAFE = (range(9), range(10, 32), range(127, 160), range(0x2028, 0x202F), range(0x2066, 0x206A))
 ESCAPES = {c: f"\\x{c:02x}" if c < 256 else f"\\u{c:04x}" for codes in UNSAFE for c in codes}
 
@@ -60,14 +61,14 @@ def message_fault(text: str) -> str:
 
 
 class Lines:
-    """The lines that come out of a descriptor, which `read` reads once, returning bytes."""
+    """The lines of a descriptor that `read` reads once. Of one that never ends, a part is kept."""
 
     def __init__(self, read: Callable[[], bytes], encoding: str) -> None:
         self.read, self.encoding = read, encoding
         self.data = b""  # what has come and was not taken yet
 
     def fill(self) -> None:
-        data = self.read()  # may change self.data; of a line that never ends, a part is enough
+        data = self.read()  # which may clear self.data
         self.data = (self.data[: AHEAD_MAX + 1] + data).replace(b"\r\n", b"\n")
 
     def whole(self) -> bool:
@@ -86,8 +87,8 @@ class Conversation:
             if getattr(sys, name) is None:  # closed: lest a socket takes its number
                 setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
             getattr(sys, name).reconfigure(errors="replace")
-        self.me, self.stopped = me, False
-        self.keyboard = Lines(self.read, sys.stdin.encoding)
+        self.me, self.keyboard = me, Lines(self.read_keys, sys.stdin.encoding)
+        self.status: int | None = None  # the exit status, once the script has to end
         self.at_terminal = os.isatty(0)
         self.prompts = sys.stdout if os.isatty(1) else sys.stderr
         self.editor: Any = None
@@ -99,7 +100,7 @@ class Conversation:
                     self.editor.parse_and_bind(f"set {setting}")
         # Brings the cursor to an empty line (ECMA-48 EL) from the echo of half a line, or of ^C.
         self.blank = "" if not self.at_terminal else "\r\x1b[K" if self.editor else "\n"
-        self.margin = ""
+        self.margin = ""  # what put() writes first, so that a line has a line of its own
 
     def run(self, main: Callable[[Conversation], int]) -> int:
         """Run `main` until it returns or a signal comes; return the exit status."""
@@ -114,18 +115,18 @@ class Conversation:
             self.notice(f"{self.me} closed")
             status = end.status
         self.drop()
-        return status
+        return status if self.status is None else self.status
 
     def stop(self, signum: int, _: object) -> None:
         """Handle a signal by raising Ended; while that is being obeyed, another changes nothing."""
-        if not self.stopped:
-            self.stopped = True  # and a server has done its work, while no client has that name
-            raise Ended("quit", ours=True, status=0 if self.me == "server" else 128 + signum)
+        if self.status is None:
+            self.status = 0 if self.me == "server" else 128 + signum  # no client has that name
+            raise Ended("quit", ours=True)
 
     def begin(self, sock: socket.socket, peer: str) -> None:
         """Start a conversation over a connected socket, with none but its own words in it."""
         self.sock, self.peer = sock, peer
-        self.wire = Lines(self.receive, "utf-8")
+        self.wire = Lines(self.read_socket, "utf-8")
         self.over: Ended | None = None  # how the peer ended it, after the lines still in `wire`
         self.prompting = False
         self.drop()
@@ -133,7 +134,7 @@ class Conversation:
         for option in LIVENESS.keys() & vars(socket).keys():
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), LIVENESS[option])
 
-    def read(self) -> bytes:
+    def read_keys(self) -> bytes:
         """Read the keyboard: a CR is an Enter, and the end of the input a line `\\quit`."""
         data = b""
         with contextlib.suppress(OSError):  # closed, hung up, or opened by nohup for writing
@@ -142,7 +143,7 @@ class Conversation:
             self.keyboard.data = b""
         return data.replace(b"\r", b"\n") or (b"\n" if self.keyboard.data else b"\\quit\n")
 
-    def receive(self) -> bytes:
+    def read_socket(self) -> bytes:
         """Read the socket; its end completes a last line without an LF."""
         try:
             data, how = self.sock.recv(AHEAD_MAX), "left"
@@ -161,11 +162,12 @@ class Conversation:
         """Write at once. Only a stdout that cannot be written is an end."""
         data = text.encode(stream.encoding, "replace")
         try:  # and do not wait for ever for somebody who does not read, once stopped
-            while data and select.select([], [stream], [], GOODBYE if self.stopped else None)[1]:
+            limit = None if self.status is None else GOODBYE
+            while data and select.select([], [stream], [], limit)[1]:
                 data = data[os.write(stream.fileno(), data) :]
         except OSError as error:
-            if stream is sys.stdout and not self.stopped:
-                self.stopped = True
+            if stream is sys.stdout and self.status is None:
+                self.status = 1
                 raise Ended(f"lost stdout ({error.strerror})", ours=True) from None
 
     def put(self, stream: TextIO, line: str) -> None:
@@ -196,23 +198,22 @@ class Conversation:
         if text.strip() == QUIT:
             raise Ended("quit", ours=True, status=0)
         if self.editor and keep and text.strip():
-            with contextlib.suppress(UnicodeError):  # not in the locale's encoding
+            with contextlib.suppress(ValueError):  # a NUL in it, or not in the locale's encoding
                 self.editor.add_history(text)
         return text
 
-    def wait(self, timeout: float | None, keyboard: bool) -> bool:
-        """Wait `timeout` seconds (None: for long) for something to read, and read it, once."""
+    def wait(self, timeout: float, keyboard: bool) -> bool:
+        """Wait `timeout` seconds at most for something to read, and read it, once."""
         watched: list[socket.socket | int] = [] if self.over else [self.sock]
         if keyboard:
             watched.append(0)
             self.margin = self.blank
-        # A second at most: a signal that came just before the select is obeyed only behind it.
-        ready = select.select(watched, [], [], 1 if timeout is None else min(max(0, timeout), 1))[0]
+        ready = select.select(watched, [], [], timeout)[0]
         if self.sock in ready:
             self.wire.fill()
-            before, quit, _ = (b"\n" + self.wire.data).partition(b"\n\\quit\n")
-            if quit:
-                self.wire.data = before[1:] + before[:1]
+            before, found, _ = (b"\n" + self.wire.data).partition(b"\n\\quit\n")
+            if found:
+                self.wire.data = (before + b"\n")[1:]  # without the LF put in front
                 self.over = Ended("quit", last=None, status=0)
         if 0 in ready and not self.over:
             self.keyboard.fill()
@@ -228,10 +229,10 @@ class Conversation:
             raise self.over
 
     def hear(self, deadline: float | None = None) -> str:
-        """Return the peer's next line, or "" at the `deadline` of time.monotonic(), in seconds."""
+        """Return the peer's next line, or "" soon after the `deadline` of time.monotonic()."""
         while not deadline or time.monotonic() < deadline:
-            known = self.wire.whole() or self.over
-            self.wait(0 if known else deadline and deadline - time.monotonic(), self.at_terminal)
+            ready = self.wire.whole() or self.over
+            self.wait(0 if ready else LOOK, self.at_terminal)
             while self.at_terminal and self.keyboard.whole():
                 self.typed()
                 self.notice(f"not sent: it is the turn of {self.peer}")
@@ -251,7 +252,7 @@ class Conversation:
             elif self.at_terminal:
                 self.write(self.prompts, prompt)
             while not self.keyboard.whole():
-                self.wait(None, keyboard=True)
+                self.wait(LOOK, keyboard=True)
                 self.catch_up()
             self.prompting = False
             text = self.typed(keep=fault is message_fault)
@@ -276,34 +277,33 @@ class Conversation:
         self.margin = "\n"
         signal.signal(signal.SIGALRM, tick)
         signal.siginterrupt(signal.SIGALRM, False)  # a write cut short would lose characters
-        try:
-            signal.setitimer(signal.ITIMER_REAL, TICK, TICK)
-            text = input(prompt).replace("\n", " ")
-            self.margin = self.blank
-        except EOFError:
-            text = QUIT
-        finally:
-            signal.signal(signal.SIGALRM, lambda *_: None)  # a tick may be on its way
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        self.keyboard.data = f"{text}\n".encode(self.keyboard.encoding, "replace")
-
-    def converse(self) -> NoReturn:
-        """Take turns, this side first."""
-        while True:
-            self.say(self.ask(f"{self.me}> ", message_fault))
-            self.show(self.hear())
+        with contextlib.suppress(termios.error):  # hung up
+            before = termios.tcgetattr(0)  # Ctrl-C must not flush a key that readline is to read
+            edited = [*before[:3], before[3] | termios.NOFLSH, *before[4:]]
+            try:
+                termios.tcsetattr(0, termios.TCSANOW, edited)
+                signal.setitimer(signal.ITIMER_REAL, TICK, TICK)
+                text = input(prompt).replace("\n", " ")
+                self.margin = self.blank
+            except (EOFError, SystemError):  # input() runs a second handler after one that raised
+                text = QUIT
+            finally:
+                signal.signal(signal.SIGALRM, lambda *_: None)  # a tick may be on its way
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                termios.tcsetattr(0, termios.TCSANOW, before)
+            self.keyboard.data = f"{text}\n".encode(self.keyboard.encoding, "replace")
 
     def close(self, end: Ended) -> Ended:
         """Show what came before the end, tell of it and say goodbye; return the end told of."""
-        signal.setitimer(signal.ITIMER_REAL, 0)  # if edit() did not come to it
         try:
+            signal.setitimer(signal.ITIMER_REAL, 0)  # if edit() did not come to it
             while end.last is None and self.wire.whole():
                 self.show(self.wire.take())
             self.notice(f"{f'you ({self.me})' if end.ours else self.peer} {end.how}")
+            if end.last is not None:
+                self.goodbye(end.last)
         except Ended as worse:
             return self.close(worse)
-        if end.last is not None:
-            self.goodbye(end.last)
         return end
 
     def goodbye(self, line: str) -> None:
@@ -340,10 +340,12 @@ def serve(talk: Conversation, sock: socket.socket, client: str) -> None:
         welcome(talk)
         talk.show(talk.hear())
         talk.drop()  # typed before the first prompt, it may have been for another client
-        talk.converse()
+        while True:
+            talk.say(talk.ask("server> ", message_fault))
+            talk.show(talk.hear())
     except Ended as ended:
         end = talk.close(ended)
-    if talk.stopped:
+    if talk.status is not None:
         raise end
     if talk.prompting and talk.at_terminal and not end.ours:
         talk.margin = talk.blank
@@ -359,23 +361,20 @@ def main(talk: Conversation) -> int:
     if not 0 <= args.port <= 65535:
         parser.error("PORT is a number from 0 to 65535")
     try:
-        addresses = socket.getaddrinfo(args.host, args.port, type=socket.SOCK_STREAM)
-        family, _, _, _, address = min(addresses)  # IPv4 first: localhost is 127.0.0.1
-        both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()  # :: takes IPv4 as well
-        with socket.create_server(address, family=family, dualstack_ipv6=both) as listener:
+        family, *_, address = min(socket.getaddrinfo(args.host, args.port, type=socket.SOCK_STREAM))
+        with socket.create_server(address, family=family) as listener:  # localhost: IPv4 first
             while True:
                 port = listener.getsockname()[1]
                 talk.notice(f"waiting on {args.host} port {port} (Ctrl-C closes)")
                 talk.margin = talk.blank
-                while not select.select([listener], [], [], 1)[0]:  # as in Conversation.wait
+                while not select.select([listener], [], [], LOOK)[0]:
                     pass
                 sock, client = listener.accept()
                 with sock:
                     serve(talk, sock, f"{client[0]} port {client[1]}")
     except (OSError, UnicodeError) as error:
         why = str(getattr(error, "strerror", None) or error).partition(" (while")[0]
-        advice = "try another PORT (0: any free one), or an address of this machine as HOST"
-        talk.notice(f"cannot listen on {args.host} port {args.port}: {why}; {advice}")
+        talk.notice(f"cannot listen on {args.host} port {args.port}: {why}; try another PORT/HOST")
         return 1
 
 
