@@ -6,7 +6,7 @@ server: chatserve.py
 	install -m 755 chatserve.py server
 
 test:
-	$(PYTHON) -m unittest discover -s tests
+	ls tests/test_*.py | xargs -n 1 -P 4 $(PYTHON) -B
 
 bench:
 	$(PYTHON) tests/bench.py

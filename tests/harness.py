@@ -80,8 +80,8 @@ class Stream:
 class Program:
     """A running script. Each of its streams is a pipe, unless it is at the terminal.
 
-    `terminal` names the streams at a pseudo-terminal, of "in", "out" and "err"; what else the
-    streams shall be can be given as `stdin`, `stdout` and `stderr`, as to subprocess.
+    `terminal` names the streams at a pseudo-terminal, of "in", "out" and "err"; `prefix` is a
+    command that starts the script, `flags` are Python's; other options are those of subprocess.
     """
 
     def __init__(
@@ -91,8 +91,6 @@ class Program:
         terminal: str = "",
         columns: int = 80,
         env: dict[str, str] | None = None,
-        prefix: tuple[str, ...] = (),
-        flags: tuple[str, ...] = ("-I",),
         **options: Any,
     ) -> None:
         self.terminal: Stream | None = None
@@ -110,7 +108,8 @@ class Program:
                 streams[names[name]] = self.slave
             options.setdefault("preexec_fn", self.control_terminal)
         streams.update({key: options.pop(key) for key in list(options) if key in streams})
-        command = [*prefix, sys.executable, *flags, str(script), *map(str, args)]
+        command = [*options.pop("prefix", ()), sys.executable, *options.pop("flags", ("-I",))]
+        command += [str(script), *map(str, args)]
         self.process = subprocess.Popen(command, env=self.environment, **streams, **options)
         self.pid = self.process.pid
         self.out = self.stream("stdout")
@@ -172,6 +171,14 @@ class Program:
         assert self.terminal
         return render(self.terminal.so_far(), self.columns)
 
+    def hang_up(self) -> None:
+        """Take the terminal away, as when its window is closed."""
+        assert self.terminal
+        os.close(self.terminal.descriptor)
+        os.close(self.slave)
+        self.terminal.descriptor = -1
+        self.terminal = None
+
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
@@ -182,6 +189,11 @@ class Program:
         if self.terminal:
             os.close(self.terminal.descriptor)
             os.close(self.slave)
+
+
+# What moves the cursor: rows down, columns to the right.
+MOVES = {"A": (-1, 0), "B": (1, 0), "C": (0, 1), "D": (0, -1),
+         "\n": (1, 0), "\b": (0, -1), "\r": (0, -9999)}  # fmt: skip
 
 
 def render(text: str, columns: int) -> list[str]:
@@ -200,22 +212,9 @@ def render(text: str, columns: int) -> list[str]:
             del rows[row][column : column + amount]
         elif command == "@":
             rows[row][column:column] = [" "] * amount
-        elif command == "A":
-            row = max(0, row - amount)
-        elif command == "B":
-            row += amount
-        elif command == "C":
-            column += amount
-        elif command == "D":
-            column = max(0, column - amount)
-        elif command == "H":
-            row = column = 0
-        elif char == "\r":
-            column = 0
-        elif char == "\n":
-            row += 1
-        elif char == "\b":
-            column = max(0, column - 1)
+        elif command in MOVES or (char in MOVES and char not in "ABCD"):
+            down, right = MOVES[command or char]
+            row, column = max(0, row + down * amount), max(0, column + right * amount)
         elif char and char != "\a":
             if column >= columns:
                 row, column = row + 1, 0

@@ -34,6 +34,7 @@ class Greeting(ChatTest):  # rule 1
             ("Chatserve\n", "Chatserve\n"),
             ("\n", "\n"),
             ("x" * 70_000, "x{500}\n"),
+            ("chatserve" + "x" * 3000, "chatservex{491}\n"),
         ):
             with self.subTest(first=first[:20]):
                 listener = self.listener()
@@ -253,7 +254,7 @@ class TheEnd(ChatTest):  # rules 5, 6 and 7
         begin = time.monotonic()
         server.signal(signal.SIGINT)
         self.assertEqual(server.status(), 0)
-        self.assertLess(time.monotonic() - begin, 5)
+        self.assertLess(time.monotonic() - begin, 2.5)
         self.assertEqual(peer.rest(), "\\quit\n")
 
     def test_a_queue_is_served_in_order_without_a_pause(self) -> None:
