@@ -285,7 +285,7 @@ class Conversation:
                 signal.setitimer(signal.ITIMER_REAL, TICK, TICK)
                 text = input(prompt).replace("\n", " ")
                 self.margin = self.blank
-            except (EOFError, SystemError):  # input() runs a second handler after one that raised
+            except (EOFError, KeyboardInterrupt, SystemError):  # input() muddles two signals up
                 text = QUIT
             finally:
                 signal.signal(signal.SIGALRM, lambda *_: None)  # a tick may be on its way
