@@ -223,7 +223,23 @@ class Bounds(ChatTest):
                 break
         self.assertEqual(server.status(), 0)
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        self.assertLess(used.ru_utime + used.ru_stime - before, 0.6)
+        self.assertLess(used.ru_utime + used.ru_stime - before, 0.4)
+
+    def test_a_piped_line_that_never_ends_is_bounded_too(self) -> None:
+        with pathlib.Path("/dev/zero").open("rb") as endless:
+            server, port = self.server(stdin=endless)
+        peer = self.visitor(port)
+        server.err.expect("is alice")
+        used = memory(server.pid)
+        peer.send("hello\n")
+        counts = pathlib.Path(f"/proc/{server.pid}/io")  # rchar: bytes read (proc(5))
+        deadline = time.monotonic() + DEADLINE
+        while int(counts.read_text().split()[1]) < 50 << 20:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)
+        self.assertLess(memory(server.pid) - used, 4 << 20)
+        server.signal(signal.SIGINT)
+        self.assertEqual(peer.rest(), "\\quit\n")
 
     def test_the_username_has_a_deadline_that_single_bytes_do_not_extend(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
