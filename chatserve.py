@@ -68,7 +68,7 @@ class Lines:
         self.data = b""  # what has come and was not taken yet
 
     def fill(self) -> None:
-        data = self.read()  # which may clear self.data
+        data = self.read()  # first, as it may clear self.data
         self.data = (self.data[: AHEAD_MAX + 1] + data).replace(b"\r\n", b"\n")
 
     def whole(self) -> bool:
@@ -139,7 +139,7 @@ class Conversation:
         data = b""
         with contextlib.suppress(OSError):  # closed, hung up, or opened by nohup for writing
             data = os.read(0, AHEAD_MAX)
-        if not data and self.at_terminal:  # Ctrl-D sends nothing half typed
+        if not data and self.at_terminal:  # Ctrl-D: what is half typed is not sent
             self.keyboard.data = b""
         return data.replace(b"\r", b"\n") or (b"\n" if self.keyboard.data else b"\\quit\n")
 
@@ -161,7 +161,7 @@ class Conversation:
     def write(self, stream: TextIO, text: str) -> None:
         """Write at once. Only a stdout that cannot be written is an end."""
         data = text.encode(stream.encoding, "replace")
-        try:  # and do not wait for ever for somebody who does not read, once stopped
+        try:  # once the script has to end, it does not wait for ever for a reader
             limit = None if self.status is None else GOODBYE
             while data and select.select([], [stream], [], limit)[1]:
                 data = data[os.write(stream.fileno(), data) :]
@@ -362,7 +362,7 @@ def main(talk: Conversation) -> int:
         parser.error("PORT is a number from 0 to 65535")
     try:
         family, *_, address = min(socket.getaddrinfo(args.host, args.port, type=socket.SOCK_STREAM))
-        with socket.create_server(address, family=family) as listener:  # localhost: IPv4 first
+        with socket.create_server(address, family=family) as listener:  # min: IPv4 goes first
             while True:
                 port = listener.getsockname()[1]
                 talk.notice(f"waiting on {args.host} port {port} (Ctrl-C closes)")
