@@ -6,7 +6,7 @@ server: chatserve.py
 	install -m 755 chatserve.py server
 
 test:
-	ls tests/test_*.py | xargs -n 1 -P 4 $(PYTHON) -B
+	$(PYTHON) -B tests/run.py
 
 bench:
 	$(PYTHON) tests/bench.py

@@ -1,7 +1,9 @@
 """Start the real scripts, and speak to them: over sockets, through pipes, at pseudo-terminals.
 
-Nothing here sleeps to be safe: whatever is expected is waited for, until a deadline that is far
-beyond what any machine needs.
+From the top: what the contract says, in the tests' own words; what a system may lack; a stream, a
+program, a terminal's screen, and a peer; the classes that tests are made of; and `main`, which
+runs the tests of a file. Nothing here sleeps to be safe: whatever is expected is waited for,
+until a deadline that is far beyond what any machine needs.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import os
 import pathlib
 import pty
 import re
+import resource
 import select
 import socket
 import struct
@@ -20,19 +23,85 @@ import sys
 import termios
 import time
 import unittest
-from typing import Any
+from typing import Any, Callable
+
+import processes
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SERVER = ROOT / "chatserve.py"
 CLIENT = ROOT / "chatclient.py"
-DEADLINE = 20.0  # seconds for anything that must happen
+DEADLINE = 10.0  # seconds for anything that must happen
+
+# What the contract says. It is not imported from the scripts, as a test has to see it change there.
+GREETING = "chatserve"  # how the server's first line starts, and also its refusal of a username
+QUIT = "\\quit"  # the line that ends a conversation, from either side
+USERNAME_LONGEST = 10  # characters
+USERNAME_SECONDS = 120  # from the greeting to the end of the username's line
+MESSAGE_LONGEST = 500  # characters
+UNREAD_LONGEST = 64 * 1024  # bytes of lines that wait for the peer's next turns
+GOODBYE_SECONDS = 1.0  # for the last line to arrive, at the most
+PAUSE_SECONDS = 1.0  # before the next client, for a person who may be in the middle of a line
+NOTICED_SECONDS = 0.5  # from the end to its notice, while a line is edited
+
+# How the notices say what the tests look for, as regular expressions.
+WAITING = r"\* waiting on \S+ port (\d+)"
+IN_QUEUE = "picked up"  # the client is waiting to be
+CONNECTED = "connected"
+LOST = r"was lost \(Connection reset by peer\)"
+NO_CHATSERVE = "is no chatserve"
+BROKE_USERNAME = "broke rule 2"
+BROKE_LENGTH = "broke rule 3"
+BROKE_UNREAD = "broke rule 4"
+TOO_LONG = f"{MESSAGE_LONGEST + 1} characters, {MESSAGE_LONGEST} at most"
+NOT_SENT = "not sent: "
+NO_TURN = NOT_SENT + "it is the turn of "
+BLANK = NOT_SENT + "nothing but white space"
+
+# What is typed at a terminal.
+ESCAPE, ENTER, CTRL_C, CTRL_D, BACKSPACE = "\x1b", "\r", "\x03", "\x04", "\x7f"
+UP, LEFT, RIGHT, HOME, END = "\x1b[A", "\x1b[D", "\x1b[C", "\x01", "\x05"
+PASTE, PASTED = "\x1b[200~", "\x1b[201~"  # around what was pasted
+EDITED = "\x1b[?2004h"  # what readline writes before a prompt, to be told of pastes
+EDITED_NO_MORE = "\x1b[?2004l"
+
+
+def can_edit_lines() -> bool:
+    """Tell whether this Python has the readline of GNU, the only one that the scripts use."""
+    try:
+        import readline  # noqa: PLC0415 - only some Pythons have it
+    except ImportError:
+        return False
+    return "libedit" not in (readline.__doc__ or "")
+
+
+LINE_EDITING = can_edit_lines()
+with_line_editing = unittest.skipUnless(LINE_EDITING, "this Python has no readline of GNU's")
+on_linux = unittest.skipUnless(sys.platform == "linux", "this looks into the system as Linux has it")
+
+
+def memory(pid: int) -> int:
+    """Return the bytes that a process has in memory (Linux)."""
+    pages = int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+def processor_seconds(pid: int) -> float:
+    """Return the seconds that a process has spent on a processor so far (Linux)."""
+    return int(pathlib.Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
 
 
 class Stream:
-    """What comes out of a descriptor, kept whole; `expect` goes on behind what it last found."""
+    """What comes out of a descriptor, kept whole; `expect` goes on behind what it last found.
 
-    def __init__(self, descriptor: int) -> None:
+    A terminal does not end with the program that writes to it. Therefore `program_ended` tells
+    whether nothing more can come of it.
+    """
+
+    def __init__(
+        self, descriptor: int, program_ended: Callable[[], bool] = lambda: False
+    ) -> None:
         self.descriptor = descriptor
+        self.program_ended = program_ended
         self.data = b""
         self.position = 0
         self.ended = False
@@ -50,6 +119,13 @@ class Stream:
         self.ended = not data
         return not self.ended
 
+    def wait(self, deadline: float) -> None:
+        """Wait until something comes, or a while has passed, or the stream turns out to have ended."""
+        left = deadline - time.monotonic()
+        ended = self.program_ended()  # before the read, which gets what was written before the end
+        if not self.read(max(0.0, min(left, 1.0 if ended else 0.2))) and ended:
+            self.ended = True
+
     def expect(self, pattern: str, within: float = DEADLINE) -> re.Match[bytes]:
         """Wait for a regular expression behind the last match."""
         deadline = time.monotonic() + within
@@ -61,40 +137,51 @@ class Stream:
             if self.ended or time.monotonic() > deadline:
                 rest = self.data[self.position :]
                 raise AssertionError(f"no {pattern!r} in {rest!r}, behind {self.data!r}")
-            self.read(max(0.0, deadline - time.monotonic()))
+            self.wait(deadline)
 
     def all(self) -> str:
         """Return everything up to the end of the stream."""
         deadline = time.monotonic() + DEADLINE
         while not self.ended:
-            self.read(max(0.0, deadline - time.monotonic()))
-            assert time.monotonic() < deadline, f"no end of the stream behind {self.data!r}"
+            if time.monotonic() > deadline:
+                raise AssertionError(f"no end of the stream behind {self.data!r}")
+            self.wait(deadline)
         return self.data.decode()
 
     def so_far(self) -> str:
+        """Return everything that has come until now."""
         while self.read():
             pass
         return self.data.decode("utf-8", "replace")
 
 
 class Program:
-    """A running script. Each of its streams is a pipe, unless it is at the terminal.
+    """A running program: a script if it is given as a path, another command if as a string.
 
-    `terminal` names the streams at a pseudo-terminal, of "in", "out" and "err"; `prefix` is a
-    command that starts the script, `flags` are Python's; other options are those of subprocess.
+    Each of its streams is a pipe, unless it is at the terminal. `terminal` names the streams at a
+    pseudo-terminal, of "in", "out" and "err"; `prefix` is a command that starts the program,
+    `flags` are Python's; other options are those of subprocess.
+
+    A program may end at any moment. To type to one that has ended, to signal it or to kill it is
+    therefore no error: a test sees the end in what it expects next.
     """
+
+    LAST = b"\x1e"  # a mark that no program writes
 
     def __init__(
         self,
-        script: pathlib.Path,
+        program: pathlib.Path | str,
         *args: object,
         terminal: str = "",
         columns: int = 80,
         env: dict[str, str] | None = None,
+        prefix: tuple[str, ...] = (),
+        flags: tuple[str, ...] = ("-I",),
         **options: Any,
     ) -> None:
         self.terminal: Stream | None = None
         self.columns = columns
+        self.killed = False
         names = {"in": "stdin", "out": "stdout", "err": "stderr"}
         streams = dict.fromkeys(names.values(), subprocess.PIPE)
         self.environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"),
@@ -102,15 +189,17 @@ class Program:
         if terminal:
             master, self.slave = pty.openpty()
             fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-            self.terminal = Stream(master)
+            self.terminal = Stream(master, lambda: self.process.poll() is not None)
             self.settings = termios.tcgetattr(self.slave)
             for name in terminal.split():
                 streams[names[name]] = self.slave
-            options.setdefault("preexec_fn", self.control_terminal)
+            options.setdefault("in_child", self.control_terminal)
         streams.update({key: options.pop(key) for key in list(options) if key in streams})
-        command = [*options.pop("prefix", ()), sys.executable, *options.pop("flags", ("-I",))]
-        command += [str(script), *map(str, args)]
-        self.process = subprocess.Popen(command, env=self.environment, **streams, **options)
+        interpreter = (sys.executable, *flags) if isinstance(program, pathlib.Path) else ()
+        command = [*prefix, *interpreter, str(program), *map(str, args)]
+        self.process = processes.start(
+            command, env=self.environment, bufsize=0, **streams, **options
+        )
         self.pid = self.process.pid
         self.out = self.stream("stdout")
         self.err = self.stream("stderr")
@@ -120,34 +209,49 @@ class Program:
             self.out = self.terminal
 
     def control_terminal(self) -> None:
-        os.setsid()
+        """Make the pseudo-terminal that of the session (in the child, before the command)."""
         fcntl.ioctl(self.slave, termios.TIOCSCTTY, 0)
 
     def stream(self, name: str) -> Stream:
+        """Return the stream from a pipe of the process, or one of nothing if that is no pipe."""
         file = getattr(self.process, name)
         return Stream(file.fileno()) if file else Stream(-1)
+
+    def at(self) -> Stream:
+        """Return the terminal that the program is at."""
+        assert self.terminal, "it is not at a terminal"
+        return self.terminal
 
     def type(self, text: str | bytes) -> None:
         """Write to the keyboard, whatever it is."""
         data = text.encode() if isinstance(text, str) else text
-        if self.terminal:
-            while data:  # and read the echo meanwhile: a terminal that nobody reads stops
-                self.terminal.read()
-                if select.select([], [self.terminal.descriptor], [], 0.01)[1]:
-                    data = data[os.write(self.terminal.descriptor, data[:64]) :]
-        else:
-            self.process.stdin.write(data)
-            self.process.stdin.flush()
+        keyboard = self.terminal.descriptor if self.terminal else self.stdin_descriptor()
+        size = 64 if self.terminal else select.PIPE_BUF  # what a select() promises to have room for
+        deadline = time.monotonic() + DEADLINE
+        with contextlib.suppress(BrokenPipeError):
+            while data:
+                if time.monotonic() > deadline:
+                    raise AssertionError(f"nobody reads what is typed: {data[:80]!r}")
+                if self.terminal:  # the echo is read meanwhile: a terminal that nobody reads stops
+                    self.terminal.read()
+                if select.select([], [keyboard], [], 0.01)[1]:
+                    data = data[os.write(keyboard, data[:size]) :]
+
+    def stdin_descriptor(self) -> int:
+        assert self.process.stdin, "its input is no pipe"
+        return self.process.stdin.fileno()
 
     def end_input(self) -> None:
+        assert self.process.stdin, "its input is no pipe"
         self.process.stdin.close()
 
     def port(self) -> int:
         """Wait until the server listens; return its port."""
-        return int(self.err.expect(r"\* waiting on \S+ port (\d+)").group(1))
+        return int(self.err.expect(WAITING).group(1))
 
     def signal(self, number: int) -> None:
-        self.process.send_signal(number)
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(number)
 
     def status(self, within: float = DEADLINE) -> int:
         """Wait for the end; return the exit status. What it writes meanwhile is read."""
@@ -160,32 +264,48 @@ class Program:
             for stream in live:
                 stream.read(0.02 / len(live))
             if not live:
-                time.sleep(0.005)
+                time.sleep(0.005)  # no descriptor becomes readable when a process ends
+        self.read_to_the_last()
         return self.process.returncode
 
+    def read_to_the_last(self) -> None:
+        """Read what an ended program wrote to the terminal.
+
+        The kernel hands that over some time after the write, so it may not be readable yet. A mark
+        that is written behind it comes last.
+        """
+        if not self.terminal or not select.select([], [self.slave], [], 0)[1]:  # or Ctrl-S holds it
+            return
+        os.write(self.slave, self.LAST)
+        deadline = time.monotonic() + DEADLINE
+        while self.LAST not in self.terminal.data and time.monotonic() < deadline:
+            self.terminal.read(0.1)
+        self.terminal.data = self.terminal.data.replace(self.LAST, b"")
+
     def settings_now(self) -> list[Any]:
+        """Return the settings of the terminal, which `settings` has as they were at the start."""
         return termios.tcgetattr(self.slave)
 
     def screen(self) -> list[str]:
         """Return the lines on the terminal, as a person sees them."""
-        assert self.terminal
-        return render(self.terminal.so_far(), self.columns)
+        return render(self.at().so_far(), self.columns)
 
     def hang_up(self) -> None:
         """Take the terminal away, as when its window is closed."""
-        assert self.terminal
-        os.close(self.terminal.descriptor)
+        os.close(self.at().descriptor)
         os.close(self.slave)
-        self.terminal.descriptor = -1
+        self.at().descriptor = -1
         self.terminal = None
 
     def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
+        """End the program, if it has not ended, and close what led to it."""
+        if self.killed:
+            return
+        self.killed = True
+        processes.kill(self.process)
         for file in (self.process.stdin, self.process.stdout, self.process.stderr):
-            with contextlib.suppress(OSError):  # a pipe with what nobody read
-                if file:
-                    file.close()
+            if file:
+                file.close()
         if self.terminal:
             os.close(self.terminal.descriptor)
             os.close(self.slave)
@@ -229,7 +349,11 @@ def render(text: str, columns: int) -> list[str]:
 
 
 class Peer:
-    """The other side of a connection, by hand."""
+    """The other side of a connection, by hand.
+
+    That side may have closed the connection at any moment. To send to it or to close the
+    connection is therefore no error: a test sees the end in what it expects next.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -237,7 +361,11 @@ class Peer:
         self.stream = Stream(sock.fileno())
 
     def send(self, data: str | bytes) -> None:
-        self.sock.sendall(data.encode() if isinstance(data, str) else data)
+        with contextlib.suppress(ConnectionError):
+            self.sock.sendall(data.encode() if isinstance(data, str) else data)
+
+    def quit(self) -> None:
+        self.send(f"{QUIT}\n")
 
     def line(self) -> str:
         """Return the next line that comes, without its LF."""
@@ -249,24 +377,29 @@ class Peer:
         return self.stream.data[self.stream.position :].decode()
 
     def half_close(self) -> None:
-        self.sock.shutdown(socket.SHUT_WR)
+        """Send the end of the stream, and go on listening."""
+        with contextlib.suppress(OSError):  # it is not connected any more
+            self.sock.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
         """Close with a RST."""
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.sock.close()
+        with contextlib.suppress(OSError):  # some systems refuse it when the other side is gone
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
 
     def close(self) -> None:
-        self.sock.close()
+        with contextlib.suppress(ConnectionError):
+            self.sock.close()
 
 
 class ChatTest(unittest.TestCase):
     """A vocabulary: a server, a client, a peer of either, and what the two people do."""
 
-    def start(self, script: pathlib.Path, *args: object, **options: Any) -> Program:
-        program = Program(script, *args, **options)
-        self.addCleanup(program.kill)
-        return program
+    def start(self, program: pathlib.Path | str, *args: object, **options: Any) -> Program:
+        """Start a program that is killed when the test is over."""
+        started = Program(program, *args, **options)
+        self.addCleanup(started.kill)
+        return started
 
     def server(self, *args: object, **options: Any) -> tuple[Program, int]:
         """Start a server on a free port; return it and the port."""
@@ -274,6 +407,7 @@ class ChatTest(unittest.TestCase):
         return program, program.port()
 
     def at_terminal(self, script: pathlib.Path, *args: object, **options: Any) -> Program:
+        """Start a script with all its streams at a terminal."""
         return self.start(script, *args, terminal="in out err", **options)
 
     def peer(self, port: int, host: str = "127.0.0.1") -> Peer:
@@ -285,7 +419,7 @@ class ChatTest(unittest.TestCase):
     def visitor(self, port: int, name: str = "alice") -> Peer:
         """Connect to a server, be greeted, and give a username."""
         peer = self.peer(port)
-        self.assertTrue(peer.line().startswith("chatserve"))
+        self.assertTrue(peer.line().startswith(GREETING))
         peer.send(f"{name}\n")
         return peer
 
@@ -296,24 +430,41 @@ class ChatTest(unittest.TestCase):
         self.addCleanup(listener.close)
         return listener
 
-    def accept(self, listener: socket.socket, greeting: str = "chatserve by hand\n") -> Peer:
+    def accept(self, listener: socket.socket, greeting: str = f"{GREETING} by hand\n") -> Peer:
+        """Pick up a client, and greet it."""
         peer = Peer(listener.accept()[0])
         self.addCleanup(peer.close)
         peer.send(greeting)
         return peer
 
-    def client_of_peer(self, *lines: str, **options: Any) -> tuple[Program, Peer]:
-        """Start a client; return it and its server by hand. At a terminal, type the username."""
+    def client_of(self, listener: socket.socket, **options: Any) -> Program:
+        """Start a client that connects to a listening socket."""
+        return self.start(CLIENT, "127.0.0.1", listener.getsockname()[1], **options)
+
+    def client_of_peer(self, **options: Any) -> tuple[Program, Peer]:
+        """Start a client; return it, named alice, and its server by hand."""
         listener = self.listener()
-        client = self.start(CLIENT, "127.0.0.1", listener.getsockname()[1], **options)
+        client = self.client_of(listener, **options)
         peer = self.accept(listener)
         if client.terminal:
             client.terminal.expect("username> ")
-            client.type("alice\r")
+            client.type("alice" + ENTER)
         else:
             client.type("alice\n")
         self.assertEqual(peer.line(), "alice")
         return client, peer
+
+    def wait_for(self, condition: Callable[[], bool], what: Callable[[], str]) -> None:
+        """Wait until a condition is true; `what` tells of it if it does not become so."""
+        deadline = time.monotonic() + DEADLINE
+        while not condition():
+            self.assertLess(time.monotonic(), deadline, f"not in time: {what()}")
+            time.sleep(0.002)  # nothing tells when it becomes true
+
+    def assert_goodbye(self, peer: Peer) -> None:
+        """All that comes yet is `\\quit`, and the end of the stream without an error."""
+        self.assertEqual(peer.rest(), f"{QUIT}\n")
+        self.assertIsNone(peer.stream.error)
 
     def assert_calm(self, *programs: Program) -> None:
         """No traceback, and nothing but text, tabs and line ends, came out of the programs."""
@@ -326,3 +477,91 @@ class ChatTest(unittest.TestCase):
                 self.assertNotRegex(text, "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
             if program.terminal:
                 self.assertNotIn("Traceback", program.terminal.so_far())
+
+
+class TerminalTest(ChatTest):
+    """What the people do at their terminals, and what they see there."""
+
+    def server_at_terminal(self, **options: Any) -> tuple[Program, int]:
+        """Start a server whose person sits at a terminal; return it and its port."""
+        return self.server(0, terminal="in out err", **options)
+
+    def server_at_turn(self, **options: Any) -> tuple[Program, Peer]:
+        """Return a server whose person has the turn at the prompt, and its client."""
+        server, port = self.server_at_terminal(**options)
+        peer = self.visitor(port)
+        peer.send("hello\n")
+        self.at_prompt(server)
+        return server, peer
+
+    def client_at_turn(self, **options: Any) -> tuple[Program, Peer]:
+        """Return a client whose person has the turn at the prompt, and its server by hand."""
+        client, peer = self.client_of_peer(terminal="in out err", **options)
+        self.at_prompt(client)
+        return client, peer
+
+    def at_prompt(self, program: Program) -> None:
+        """Wait until a person is asked for a message."""
+        program.at().expect(r"(alice|server)> (?=[^\r\n]*$)")
+        if LINE_EDITING and program.environment["TERM"] == "xterm":
+            self.wait_for(lambda: not self.is_as_found(program), lambda: "line editing is on")
+
+    def is_as_found(self, program: Program) -> bool:
+        """Tell whether the terminal has the settings that the program found."""
+        return program.settings_now() == program.settings
+
+    def wait_until_as_found(self, program: Program) -> None:
+        """Wait until the program has done with line editing."""
+        self.wait_for(lambda: self.is_as_found(program), lambda: "the settings are as found")
+
+    def say(self, program: Program, peer: Peer, text: str) -> None:
+        """Type a message at a prompt, and see that it was sent, and the turn is over."""
+        program.type(text + ENTER)
+        self.assertEqual(peer.line(), text)
+        self.wait_until_as_found(program)
+
+    def wait_for_last_line(self, program: Program, line: str) -> None:
+        """Wait until the last line of the screen is `line`."""
+        self.wait_for(
+            lambda: program.screen()[-1] == line, lambda: f"{line!r} last in {program.screen()}"
+        )
+
+    def type_and_see(self, program: Program, text: str, last: str) -> None:
+        """Type, and wait until the last line of the screen is `last`."""
+        program.type(text)
+        self.wait_for_last_line(program, last)
+
+
+class Result(unittest.TextTestResult):
+    """A result that counts each test once, also one with several subtests."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.passed = 0
+
+    def addSuccess(self, test: unittest.TestCase) -> None:
+        super().addSuccess(test)
+        self.passed += 1
+
+    def counts(self) -> str:
+        def tests(*outcomes: list[Any]) -> set[str]:
+            return {getattr(t, "test_case", t).id() for outcome in outcomes for t, _ in outcome}
+
+        failed = tests(self.failures, self.errors) | {t.id() for t in self.unexpectedSuccesses}
+        skipped = tests(self.skipped) - failed
+        return f"{self.passed} passed, {len(failed)} failed, {len(skipped)} skipped"
+
+
+class Runner(unittest.TextTestRunner):
+    resultclass = Result
+
+
+def main() -> None:
+    """Run the tests of the file that was started, and print their counts; exit 1 if one failed."""
+    processes.end_on_signals()
+    try:
+        result = unittest.main(testRunner=Runner, exit=False).result
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
+    print(result.counts(), flush=True)  # type: ignore[attr-defined]
+    sys.exit(not result.wasSuccessful())

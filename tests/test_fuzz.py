@@ -8,7 +8,7 @@ import subprocess
 import sys
 import unittest
 
-from harness import CLIENT, ChatTest, Peer
+from harness import CLIENT, ChatTest, Peer, main
 
 COUNT = 150
 SEED = 20
@@ -103,5 +103,6 @@ class Interrupts(ChatTest):
 
 
 if __name__ == "__main__":
-    COUNT, SEED = (int(word) for word in (*sys.argv[1:], *(COUNT, SEED)[len(sys.argv) - 1 :]))
-    unittest.main(argv=sys.argv[:1])
+    numbers = [int(sys.argv.pop(1)) for _ in sys.argv[1:3] if sys.argv[1].isdigit()]
+    COUNT, SEED = (*numbers, *(COUNT, SEED)[len(numbers) :])
+    main()

@@ -14,7 +14,7 @@ import tempfile
 import time
 import unittest
 
-from harness import CLIENT, DEADLINE, ROOT, SERVER, ChatTest, Peer
+from harness import CLIENT, DEADLINE, ROOT, SERVER, ChatTest, Peer, main
 
 CONTROLS = [
     *range(9), *range(11, 32), *range(127, 160), *range(0x2028, 0x202F), *range(0x2066, 0x206A),
@@ -297,4 +297,4 @@ class Vanishing(ChatTest):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    main()

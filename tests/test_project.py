@@ -12,7 +12,7 @@ import tempfile
 import unittest
 from itertools import zip_longest
 
-from harness import CLIENT, DEADLINE, ROOT, SERVER, ChatTest
+from harness import CLIENT, DEADLINE, ROOT, SERVER, ChatTest, main
 
 MARKER = "# ===="
 
@@ -93,4 +93,4 @@ class Readme(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    main()

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import unittest
 
-from harness import CLIENT, DEADLINE, SERVER, ChatTest
+from harness import CLIENT, DEADLINE, SERVER, ChatTest, main
 
 
 class Sessions(ChatTest):
@@ -452,4 +452,4 @@ class Streams(ChatTest):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    main()

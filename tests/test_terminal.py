@@ -15,7 +15,7 @@ import time
 import tty
 import unittest
 
-from harness import CLIENT, DEADLINE, SERVER, ChatTest, Peer, Program
+from harness import CLIENT, DEADLINE, SERVER, ChatTest, Peer, Program, main
 
 ESCAPE = "\x1b"
 ENTER = "\r"
@@ -487,4 +487,4 @@ def processor_seconds(pid: int, seconds: float) -> float:
 
 
 if __name__ == "__main__":
-    unittest.main()
+    main()

@@ -8,7 +8,7 @@ import subprocess
 import time
 import unittest
 
-from harness import CLIENT, DEADLINE, ChatTest, Peer, Program
+from harness import CLIENT, DEADLINE, ChatTest, Peer, Program, main
 
 AHEAD = 64 * 1024
 
@@ -334,4 +334,4 @@ class OtherPrograms(ChatTest):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    main()
