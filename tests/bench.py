@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import pathlib
-import resource
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from typing import Callable
+from typing import Any, Callable
 
-from harness import SERVER, Peer, Program
+import processes
+from harness import SERVER, Peer, Program, memory, processor_seconds
 
 ROUNDS = 7
 TURNS = 10_000
@@ -48,15 +48,16 @@ class Visitor(Peer):
             self.lines.readline()
 
     def leave(self) -> None:
-        self.sock.sendall(b"\\quit\n")
+        self.quit()
         self.lines.close()
         self.close()
 
 
 def answering(script: pathlib.Path) -> tuple[Program, int]:
     """Start a server whose input is a pipe that never runs dry."""
-    feed = subprocess.Popen(["yes", "fine, and you?"], stdout=subprocess.PIPE)
+    feed = processes.start(["yes", "fine, and you?"], stdout=subprocess.PIPE)
     server = Program(script, 0, stdin=feed.stdout, stdout=subprocess.DEVNULL)
+    assert feed.stdout
     feed.stdout.close()
     return server, server.port()
 
@@ -95,12 +96,6 @@ def seconds_to_start(script: pathlib.Path) -> float:
     return seconds
 
 
-def memory(pid: int) -> int:
-    """Return the bytes that a process has in memory."""
-    pages = int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * resource.getpagesize()
-
-
 def growth(first: int = 100, last: int = 20_000) -> int:
     server, port = answering(SERVER)
     visitor = Visitor(port)
@@ -113,7 +108,7 @@ def growth(first: int = 100, last: int = 20_000) -> int:
     return grown
 
 
-def waiting(turn: str, **options: str) -> tuple[Program, int, Visitor]:
+def waiting(turn: str, **options: Any) -> tuple[Program, int, Visitor]:
     """Return a server that waits, at its own turn or the other's, its port, and its client."""
     server = Program(SERVER, 0, **options)
     port = server.port()
@@ -122,25 +117,22 @@ def waiting(turn: str, **options: str) -> tuple[Program, int, Visitor]:
     if turn == "own":
         visitor.send("hello\n")
         server.out.expect("alice> hello")
-        time.sleep(0.1)  # until it asks
+        time.sleep(0.1)  # until it asks, which nothing tells through pipes
     return server, port, visitor
 
 
-def processor_share(turn: str, seconds: float = 2.0, **options: str) -> float:
+def processor_share(turn: str, seconds: float = 2.0, **options: Any) -> float:
     """Return the share of a core that the server uses while it waits."""
     server, _, visitor = waiting(turn, **options)
-    used = [0.0, 0.0]
-    for i in range(2):
-        fields = pathlib.Path(f"/proc/{server.pid}/schedstat").read_text().split()
-        used[i] = int(fields[0]) / 1e9  # seconds on a processor
-        if i == 0:
-            time.sleep(seconds)
+    before = processor_seconds(server.pid)
+    time.sleep(seconds)
+    used = processor_seconds(server.pid) - before
     server.kill()
     visitor.close()
-    return (used[1] - used[0]) / seconds
+    return used / seconds
 
 
-def seconds_to_notice(turn: str, **options: str) -> tuple[float, float]:
+def seconds_to_notice(turn: str, **options: Any) -> tuple[float, float]:
     """Return how soon the end is noticed, and how soon the next in the queue is greeted."""
     server, port, visitor = waiting(turn, **options)
     following = Peer(socket.create_connection(("127.0.0.1", port)))
@@ -181,10 +173,10 @@ def main() -> None:
     print(f"visits per second, one after the other: {visits:.0f}")
     grown = statistics.median(growth() for _ in range(3))
     print(f"memory after 20,000 turns, over that after 100: {grown / 1024:.0f} KiB")
-    for where, options in (("through pipes", {}), ("line editing", {"terminal": "in out err"})):
+    for where, terminal in (("through pipes", ""), ("line editing", "in out err")):
         for turn in ("own", "other's"):
-            share = processor_share(turn, **options)
-            times = [seconds_to_notice(turn, **options) for _ in range(ROUNDS)]
+            share = processor_share(turn, terminal=terminal)
+            times = [seconds_to_notice(turn, terminal=terminal) for _ in range(ROUNDS)]
             noticed, greeted = (statistics.median(side) * 1000 for side in zip(*times))
             print(
                 f"waiting at the {turn} turn, {where}: {share:.2%} of a core; "

@@ -159,8 +159,8 @@ class Program:
     """A running program: a script if it is given as a path, another command if as a string.
 
     Each of its streams is a pipe, unless it is at the terminal. `terminal` names the streams at a
-    pseudo-terminal, of "in", "out" and "err"; `prefix` is a command that starts the program,
-    `flags` are Python's; other options are those of subprocess.
+    pseudo-terminal, of "in", "out" and "err", which has so many `columns`; `prefix` is a command
+    that starts the program, `flags` are Python's; other options are those of subprocess.
 
     A program may end at any moment. To type to one that has ended, to signal it or to kill it is
     therefore no error: a test sees the end in what it expects next.
@@ -173,22 +173,21 @@ class Program:
         program: pathlib.Path | str,
         *args: object,
         terminal: str = "",
-        columns: int = 80,
         env: dict[str, str] | None = None,
         prefix: tuple[str, ...] = (),
         flags: tuple[str, ...] = ("-I",),
         **options: Any,
     ) -> None:
         self.terminal: Stream | None = None
-        self.columns = columns
+        self.columns: int = options.pop("columns", 80)
         self.killed = False
         names = {"in": "stdin", "out": "stdout", "err": "stderr"}
-        streams = dict.fromkeys(names.values(), subprocess.PIPE)
+        streams: dict[str, Any] = dict.fromkeys(names.values(), subprocess.PIPE)
         self.environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"),
                             "LANG": "C.UTF-8", "TERM": "xterm", **(env or {})}  # fmt: skip
         if terminal:
             master, self.slave = pty.openpty()
-            fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+            fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, self.columns, 0, 0))
             self.terminal = Stream(master, lambda: self.process.poll() is not None)
             self.settings = termios.tcgetattr(self.slave)
             for name in terminal.split():

@@ -44,7 +44,9 @@ def start(
         if in_child:
             in_child()
 
-    process = subprocess.Popen(command, preexec_fn=prepare, start_new_session=True, **options)
+    process = subprocess.Popen(  # there are no threads that could make a preexec_fn hang
+        command, preexec_fn=prepare, start_new_session=True, **options  # noqa: PLW1509
+    )
     started.add(process)
     return process
 

@@ -262,7 +262,7 @@ class Bounds(ChatTest):
                     if trickle:
                         peer.send("a")
                 self.assertRegex(peer.rest(), rf"^{GREETING}: .*\b1 s")
-                server.err.expect(rf"127\.0\.0\.1 port \d+ .*\b1 s")
+                server.err.expect(r"127\.0\.0\.1 port \d+ .*\b1 s")
                 peer.close()
 
 

@@ -6,13 +6,12 @@ import os
 import pathlib
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import unittest
 from itertools import zip_longest
 
-from harness import CLIENT, DEADLINE, ROOT, SERVER, ChatTest, main
+from harness import CLIENT, ROOT, SERVER, ChatTest, main
 
 MARKER = "# ===="
 
@@ -32,23 +31,25 @@ class SharedBlock(unittest.TestCase):
             self.assertEqual(one, other, f"chatserve.py:{here} and chatclient.py:{there} differ")
 
 
-@unittest.skipUnless(shutil.which("make"), "there is no make here")
-class Make(ChatTest):
+class Checkout(ChatTest):
+    """A copy of the project, for what writes into it."""
+
     def setUp(self) -> None:
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.folder = pathlib.Path(folder.name, "project")
-        skipped = shutil.ignore_patterns(".git", "__pycache__", "server")
+        skipped = shutil.ignore_patterns(".git", "__pycache__", ".*_cache", "server")
         shutil.copytree(ROOT, self.folder, ignore=skipped)
 
+
+@unittest.skipUnless(shutil.which("make"), "there is no make here")
+class Make(Checkout):
     def make(self, *arguments: str) -> str:
-        environment = {**os.environ, "PYTHON": sys.executable, "PYTHONDONTWRITEBYTECODE": "1"}
-        result = subprocess.run(
-            ["make", "-C", str(self.folder), *arguments], env=environment, text=True,
-            capture_output=True, timeout=DEADLINE, check=False,
-        )  # fmt: skip
-        self.assertEqual(result.returncode, 0, result.stderr)
-        return result.stdout
+        """Run make, and return what it shows."""
+        environment = {"PYTHON": sys.executable, "PYTHONDONTWRITEBYTECODE": "1"}
+        make = self.start("make", "-C", str(self.folder), *arguments, env=environment)
+        self.assertEqual(make.status(), 0, make.err.so_far())
+        return make.out.all()
 
     def files(self) -> set[str]:
         return {str(path.relative_to(self.folder)) for path in self.folder.rglob("*")}
@@ -59,7 +60,8 @@ class Make(ChatTest):
         built = self.folder / "server"
         self.assertTrue(os.access(built, os.X_OK))
         self.assertEqual(built.read_text(), SERVER.read_text())
-        (self.folder / "tests" / "__pycache__").mkdir()
+        for cache in ("__pycache__", "tests/__pycache__", ".mypy_cache", ".ruff_cache"):
+            (self.folder / cache).mkdir()
         self.make("clean")
         self.assertEqual(self.files(), before)
 
@@ -67,11 +69,8 @@ class Make(ChatTest):
         stage = self.folder.parent / "stage"
         self.make("install", f"DESTDIR={stage}", "PREFIX=/opt/chat")
         for name in ("chatserve", "chatclient"):
-            result = subprocess.run(
-                [sys.executable, str(stage / "opt/chat/bin" / name), "--help"],
-                capture_output=True, timeout=DEADLINE, check=False,
-            )  # fmt: skip
-            self.assertEqual(result.returncode, 0)
+            installed = self.start(stage / "opt/chat/bin" / name, "--help")
+            self.assertEqual(installed.status(), 0)
             self.assertTrue(os.access(stage / "opt/chat/bin" / name, os.X_OK))
         self.make("uninstall", f"DESTDIR={stage}", "PREFIX=/opt/chat")
         self.assertEqual([path for path in stage.rglob("*") if path.is_file()], [])
@@ -83,11 +82,38 @@ class Make(ChatTest):
         self.assertIn("* server closed", shown)
 
 
+class Run(Checkout):
+    FILES = {
+        "test_pass": "def test_it(self):\n        pass",
+        "test_fail": "def test_it(self):\n        self.fail()",
+        "test_skip": "def test_it(self):\n        self.skipTest('')",
+        "test_broken": "def",
+        "test_several": "def test_it(self):\n        for i in 1, 2:\n            with self.subTest():\n"
+        "                self.fail()",
+    }
+
+    def test_the_runner_counts_and_tells_what_failed(self) -> None:
+        tests = self.folder / "tests"
+        for file in tests.glob("test_*.py"):
+            file.unlink()
+        for name, text in self.FILES.items():
+            (tests / f"{name}.py").write_text(
+                f"from harness import ChatTest, main\n\nclass Test(ChatTest):\n    {text}\n\nmain()\n"
+            )
+        for names, status, counts in (
+            ([], 1, "1 passed, 3 failed, 1 skipped"),
+            (["test_pass", "tests/test_skip.py"], 0, "1 passed, 0 failed, 1 skipped"),
+        ):
+            run = self.start(tests / "run.py", *names, flags=("-B",))
+            self.assertEqual(run.status(), status, run.err.so_far())
+            self.assertEqual(run.out.all().splitlines()[-1], counts)
+
+
 class Readme(unittest.TestCase):
     def test_it_is_short_and_names_what_there_is(self) -> None:
         text = (ROOT / "README.md").read_text()
         self.assertLessEqual(len(text.splitlines()), 150)
-        targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M)) - {"server"}
+        targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M)) - {"server", "check"}
         for target in targets:
             self.assertIn(f"make {target}", text)
 

@@ -9,21 +9,19 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 
 from harness import (
-    BROKE_LENGTH, BROKE_USERNAME, CLIENT, CONNECTED, DEADLINE, MESSAGE_LONGEST, QUIT, SERVER,
-    TOO_LONG, USERNAME_LONGEST, ChatTest, main, on_linux,
+    BROKE_LENGTH, BROKE_USERNAME, CLIENT, CONNECTED, MESSAGE_LONGEST, QUIT, SERVER,
+    TOO_LONG, USERNAME_LONGEST, ChatTest, main,
 )  # fmt: skip
 
 
 class CommandLine(ChatTest):
-    def run_script(self, *command: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-I", *map(str, command)], stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, timeout=DEADLINE, check=False,
-        )  # fmt: skip
+    def run_script(self, script: pathlib.Path, *arguments: object) -> tuple[int, str, str]:
+        """Run a script to its end; return its exit status, its stdout and its stderr."""
+        program = self.start(script, *arguments, stdin=subprocess.DEVNULL)
+        return program.status(), program.out.all(), program.err.all()
 
     def test_usage_errors_exit_2_with_a_reason(self) -> None:
         for arguments in ((SERVER,), (SERVER, "x"), (SERVER, "-1"), (SERVER, "65536"), (SERVER, ""),
@@ -31,23 +29,24 @@ class CommandLine(ChatTest):
                           (CLIENT, "localhost"), (CLIENT, "localhost", "0"),
                           (CLIENT, "localhost", "http"), (CLIENT, "localhost", "9" * 5000)):  # fmt: skip
             with self.subTest(arguments=arguments):
-                result = self.run_script(*arguments)
-                self.assertEqual(result.returncode, 2)
-                self.assertRegex(result.stderr, "usage: (.*\n)+.*error: .*(PORT is a number from|argument)")
-                self.assertEqual(result.stdout, "")
+                status, out, err = self.run_script(*arguments)
+                self.assertEqual(status, 2)
+                self.assertRegex(err, "usage: (.*\n)+.*error: .*(PORT is a number from|argument)")
+                self.assertEqual(out, "")
 
     def test_help_tells_how_a_conversation_goes(self) -> None:
         for script in (SERVER, CLIENT):
-            result = self.run_script(script, "--help")
-            self.assertEqual(result.returncode, 0)
-            self.assertIn(QUIT, result.stdout)
-            self.assertIn("username", result.stdout)
+            status, out, _ = self.run_script(script, "--help")
+            self.assertEqual(status, 0)
+            self.assertIn(QUIT, out)
+            self.assertIn("username", out)
 
-    def refused(self, said: str, *command: object) -> None:
-        result = self.run_script(*command)
-        self.assertEqual(result.returncode, 1, result)
-        self.assertRegex(result.stderr, rf"^\* [^\n]*cannot[^\n]*{said}[^\n]*\n\Z")
-        self.assertEqual(result.stdout, "")
+    def refused(self, said: str, script: pathlib.Path, *arguments: object) -> None:
+        """The script ends at once, with one line that says what it cannot do, and why."""
+        status, out, err = self.run_script(script, *arguments)
+        self.assertEqual(status, 1, err)
+        self.assertRegex(err, rf"^\* [^\n]*cannot[^\n]*{said}[^\n]*\n\Z")
+        self.assertEqual(out, "")
 
     def test_a_server_that_cannot_listen_says_why_and_what_to_do(self) -> None:
         taken = self.listener().getsockname()[1]
