@@ -562,5 +562,6 @@ def main() -> None:
         result = unittest.main(testRunner=Runner, exit=False).result
     except KeyboardInterrupt:
         sys.exit("interrupted")
+    sys.stderr.flush()  # so that the counts are the last line, also with Python 3.8
     print(result.counts(), flush=True)  # type: ignore[attr-defined]
     sys.exit(not result.wasSuccessful())

@@ -52,7 +52,7 @@ class TestFile:
         text = self.output.read().decode("utf-8", "replace")
         found = COUNTS.search(text)
         counts = [int(number) for number in found.groups()] if found else [0, 0, 0]
-        if self.process.returncode != 0 and not counts[1]:
+        if not found or (self.process.returncode != 0 and not counts[1]):
             trouble = trouble or f"it crashed, with exit status {self.process.returncode}"
         if trouble:
             counts[1] += 1
