@@ -36,7 +36,7 @@ def main() -> None:
             server.type(answer + "\r")
             client.err.expect("server> ")
         client.err.expect("alice> ")
-        client.type("\\quit\r")
+        client.type(f"{harness.QUIT}\r")
         client.status()
         server.err.expect("waiting on")
         server.signal(2)

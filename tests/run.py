@@ -53,7 +53,7 @@ class TestFile:
         found = COUNTS.search(text)
         counts = [int(number) for number in found.groups()] if found else [0, 0, 0]
         if not found or (self.process.returncode != 0 and not counts[1]):
-            trouble = trouble or f"it crashed, with exit status {self.process.returncode}"
+            trouble = trouble or f"it ended without its counts, with exit status {self.process.returncode}"
         if trouble:
             counts[1] += 1
         print(f"---- {self.name}: {trouble}".rstrip(": "), text, sep="\n", flush=True)

@@ -7,14 +7,14 @@ import signal
 import subprocess
 import sys
 
-from harness import CLIENT, GREETING, QUIT, ChatTest, Peer, main
+from harness import CLIENT, GREETING, MESSAGE_LONGEST, QUIT, ChatTest, Peer, main
 
 COUNT = 150
 SEED = 20
 PIECES = (
-    b"alice\n", b"bob\r\n", f"{QUIT}\n".encode(), QUIT.encode(), b"\n", b"\r", b"\x00", b"\xff\xfe\n", b"x" * 501,
-    b"x" * 3000, b"hello\n" * 50, b"\x1b]0;title\x07\n", b"\xf0\x9f\x98", "\u202e\u2028\n".encode(),
-    b"chatserve\n", b"chatserve: no\n", b"y\n" * 40_000,
+    b"alice\n", b"bob\r\n", f"{QUIT}\n".encode(), QUIT.encode(), b"\n", b"\r", b"\x00", b"\xff\xfe\n",
+    b"x" * (MESSAGE_LONGEST + 1), b"x" * 3000, b"hello\n" * 50, b"\x1b]0;title\x07\n", b"\xf0\x9f\x98", "\u202e\u2028\n".encode(),
+    f"{GREETING}\n".encode(), f"{GREETING}: no\n".encode(), b"y\n" * 40_000,
 )  # fmt: skip
 
 

@@ -13,8 +13,8 @@ import tempfile
 import time
 
 from harness import (
-    BROKE_LENGTH, BROKE_UNREAD, BROKE_USERNAME, CLIENT, DEADLINE, GOODBYE_SECONDS, GREETING, QUIT,
-    SERVER, USERNAME_SECONDS, WAITING, ChatTest, Peer, main, memory, on_linux, processor_seconds,
+    BROKE_LENGTH, BROKE_UNREAD, BROKE_USERNAME, CLIENT, DEADLINE, GOODBYE_SECONDS, GREETING,
+    MESSAGE_LONGEST, QUIT, SERVER, USERNAME_SECONDS, WAITING, ChatTest, Peer, main, memory, on_linux, processor_seconds,
 )  # fmt: skip
 
 CONTROLS = [
@@ -143,7 +143,7 @@ class Departures(ChatTest):
     @on_linux
     def test_a_peer_that_never_reads_does_not_hold_the_server(self) -> None:
         with tempfile.TemporaryFile() as answers:
-            answers.write((b"y" * 500 + b"\n") * 10_000)
+            answers.write((b"y" * MESSAGE_LONGEST + b"\n") * 10_000)
             answers.seek(0)
             server, port = self.server(stdin=answers, stdout=subprocess.DEVNULL)
         peer = self.visitor(port)
