@@ -5,13 +5,17 @@ time, ends the conversation, and so does Ctrl-D."""
 
 from __future__ import annotations
 
+import signal
+
+if __name__ == "__main__":  # so that a Ctrl-C during the imports below shows no traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import contextlib
-import functools
 import importlib
 import os
+import re
 import select
-import signal
 import socket
 import sys
 import termios
@@ -19,353 +23,486 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, TextIO
+    from typing import Any, Callable, NoReturn, TextIO
 
-# ==== The conversation: what stands up to the next such line is the same in both scripts. ====
+    Fault = Callable[[str], str]
+
+# ==== What both scripts share: the same text, up to the next such line. ====
+# It stands twice because each script has to work when it is copied alone to another machine. Change
+# both; a test compares them.
 
 QUIT = "\\quit"  # the line that ends a conversation, from either side
-NAME_MAX = 10  # characters of a username
-NAME_WITHIN = 120  # seconds from the greeting to the end of the username's line
-TEXT_MAX = 500  # characters of a message
-LINE_MAX = 4 * TEXT_MAX + 1  # bytes before the LF: four a character (RFC 3629), and a CR
-AHEAD_MAX = 64 * 1024  # bytes of lines that wait for the peer's next turns; also of one read
-GOODBYE = 1.0  # seconds for the last line to arrive
-LOOK = 1.0  # seconds of a select: a signal that came right before it is obeyed behind it
-TICK = 0.2  # seconds between two looks at the socket while a line is edited
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# A host that vanished is given up in a minute: seconds, seconds, probes, milliseconds (tcp(7)).
-LIVENESS = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 60_000}
+GREETING_START = "chatserve"  # what the first line of a server starts with
+USERNAME_CHARACTERS = 10
+USERNAME_SECONDS = 120  # from the greeting to the end of the username's line
+MESSAGE_CHARACTERS = 500
+UNREAD_BYTES = 64 * 1024  # of lines that wait for the peer's next turns, and of one read
+GOODBYE_SECONDS = 1.0  # for the last line to arrive
+SELECT_SECONDS = 1.0  # a signal right before a select() is only handled when the select() returns
+TICK_SECONDS = 0.2  # between two looks at the socket while a line is edited
+BELL_SECONDS = 10  # whoever waited for longer may be looking elsewhere
+TEE_SECONDS = 0.05  # for another process, such as tee, to show the message before the prompt
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+# A host that vanished is given up in a minute: on, seconds, seconds, probes, milliseconds (tcp(7)).
+LIVENESS = {"SO_KEEPALIVE": 1, "TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+LIVENESS["TCP_USER_TIMEOUT"] = 60_000
 # C0 but tab; DEL and C1; separators, bidirectional embeddings and overrides; and isolates.
 UNSAFE = (range(9), range(10, 32), range(127, 160), range(0x2028, 0x202F), range(0x2066, 0x206A))
 ESCAPES = {c: f"\\x{c:02x}" if c < 256 else f"\\u{c:04x}" for codes in UNSAFE for c in codes}
+QUIT_LINE = re.compile(rb"^\\quit\r?\n", re.MULTILINE)
+# Keys that are no character: escape sequences, such as an arrow's (ECMA-48), and controls.
+OTHER_KEYS = re.compile(rb"\x1b(\[[0-?]*[ -/]*[@-~]|O?[ -~])?|[\x00-\x08\x0b-\x1f\x7f]")
 
 
 class Ended(Exception):
-    """The conversation is over: `how`, in words, by this side (`ours`) or the peer. `last` is the
-    line to send yet, None if the peer closed; `status` the exit status that follows."""
+    """The conversation is over. `how` follows a name: "quit", "left"; `by_us` tells whether it
+    was this side's doing; `farewell` is the last line still to be sent, "" for none; `status` is
+    the exit status of the client that follows."""
 
-    def __init__(self, how: str, ours: bool = False, last: str | None = QUIT, status: int = 1):
-        self.how, self.ours, self.last, self.status = how, ours, last, status
+    def __init__(self, how: str, by_us: bool = False, farewell: str = QUIT, status: int = 1):
+        self.how, self.by_us, self.farewell, self.status = how, by_us, farewell, status
 
 
 def username_fault(name: str) -> str:
-    """Return what is wrong with a username, and by which rule of the protocol, or ""."""
-    ok = 1 <= len(name) <= NAME_MAX and name.isprintable() and " " not in name and name != "server"
-    rule = f"1 to {NAME_MAX} printable characters, no white space, not 'server', in {NAME_WITHIN} s"
-    return "" if ok else f"rule 2: '{name[: 2 * NAME_MAX]}' is no username ({rule})"
+    """Return what is wrong with a username, or ""."""
+    fits = 1 <= len(name) <= USERNAME_CHARACTERS and name.isprintable() and " " not in name
+    rule = f"1 to {USERNAME_CHARACTERS} printable characters, no white space, not 'server'"
+    shown = name[: 2 * USERNAME_CHARACTERS].translate(ESCAPES)
+    return "" if fits and name != "server" else f"'{shown}' is no username ({rule})"
 
 
 def message_fault(text: str) -> str:
-    """Return what is wrong with a message, and by which rule of the protocol, or ""."""
-    return f"rule 3: {len(text)} characters, {TEXT_MAX} at most" if len(text) > TEXT_MAX else ""
+    """Return what is wrong with a message, or ""."""
+    too_long = len(text) > MESSAGE_CHARACTERS
+    return f"{len(text)} characters, {MESSAGE_CHARACTERS} at most" if too_long else ""
 
 
-class Lines:
-    """The lines of a descriptor that `read` reads once. Of one that never ends, a part is kept."""
-
-    def __init__(self, read: Callable[[], bytes], encoding: str) -> None:
-        self.read, self.encoding = read, encoding
-        self.data = b""  # what has come and was not taken yet
-
-    def fill(self) -> None:
-        data = self.read()  # first, as it may clear self.data
-        self.data = (self.data[: AHEAD_MAX + 1] + data).replace(b"\r\n", b"\n")
-
-    def whole(self) -> bool:
-        return b"\n" in self.data
-
-    def take(self) -> str:
-        line, _, self.data = self.data.partition(b"\n")  # or what there is of one
-        return line.decode(self.encoding, "replace")
+def why(error: Exception) -> str:
+    """Return in plain words why a system call, or the look-up of a host, failed."""
+    plain = "it is no name of a host" if isinstance(error, UnicodeError) else error
+    return str(getattr(error, "strerror", None) or plain).partition(" (while")[0]
 
 
-class Conversation:
-    """The person here, `me`, in turns with one `peer` after the other. All may raise Ended."""
+class Peer:
+    """The other side of one connection. Nothing here waits, but for the goodbye."""
 
-    def __init__(self, me: str) -> None:
+    def __init__(self, sock: socket.socket, name: str, refusal: str) -> None:
+        self.sock = sock
+        self.name = name  # its address, until it has another
+        self.refusal = refusal  # the farewell if it breaks a rule; "{}" stands for the reason
+        self.received = b""  # what has come and was not taken yet
+        self.ended: Ended | None = None  # how the peer ended it, after what is in `received`
+        for option, value in LIVENESS.items():
+            level = socket.IPPROTO_TCP if option.startswith("TCP") else socket.SOL_SOCKET
+            with contextlib.suppress(AttributeError, OSError):  # a system may not have the option
+                sock.setsockopt(level, getattr(socket, option), value)
+
+    def broke(self, reason: str) -> Ended:
+        """Return the end for a peer that broke a rule."""
+        return Ended(f"broke a rule: {reason}", farewell=self.refusal.format(reason))
+
+    def has_line(self) -> bool:
+        return b"\n" in self.received
+
+    def take_line(self) -> str:
+        """Return the next line, or what there is of it, without its end."""
+        line, _, self.received = self.received.partition(b"\n")
+        return (line[:-1] if line.endswith(b"\r") else line).decode("utf-8", "replace")
+
+    def receive(self) -> bool:
+        """Receive once what has come; return whether anything had. Raise Ended if it is too much,
+        but only note the peer's own end, as that is told after what came before it."""
+        if len(self.received) > UNREAD_BYTES:
+            raise self.broke(f"over {UNREAD_BYTES // 1024} KiB in a line or out of turn")
+        try:
+            data, how = self.sock.recv(UNREAD_BYTES, socket.MSG_DONTWAIT), "left"
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            data, how = b"", f"was lost ({why(error)})"
+        if not data:
+            self.ended = Ended(how, farewell="")
+            data = b"" if self.received[-1:] in (b"", b"\n") else b"\n"  # it ends a last line too
+        self.received += data
+        if quit_line := QUIT_LINE.search(self.received):
+            self.received = self.received[: quit_line.start()]
+            self.ended = Ended("quit", farewell="", status=0)
+        return True
+
+    def look(self) -> None:
+        """Receive all that has come out of turn. Raise Ended if it is the end, or too much."""
+        while not self.ended and self.receive():
+            pass
+        if self.ended:
+            raise self.ended
+
+    def send(self, line: str) -> None:
+        """Send a line. Where that fails, the peer has ended it, after all that has come from it."""
+        try:
+            self.sock.sendall(f"{line}\n".encode("utf-8", "replace"))
+        except OSError as error:
+            self.look()
+            self.ended = Ended(f"was lost ({why(error)})", farewell="")
+            raise self.ended from None
+
+    def close(self, farewell: str) -> None:
+        """Send the last line, if there is one, and read until the peer has closed too: to close
+        with something unread is a reset, which may overtake the line (RFC 1122, 4.2.2.13)."""
+        deadline = time.monotonic() + GOODBYE_SECONDS
+        with contextlib.suppress(OSError):  # the peer is gone, or does not read
+            self.sock.settimeout(GOODBYE_SECONDS)
+            if farewell:
+                self.sock.sendall(f"{farewell}\n".encode("utf-8", "replace"))
+                self.sock.shutdown(socket.SHUT_WR)
+            while farewell and (left := deadline - time.monotonic()) > 0:
+                self.sock.settimeout(left)
+                if not self.sock.recv(UNREAD_BYTES):
+                    break
+                time.sleep(0.01)  # so that a flood does not keep a core busy
+        with contextlib.suppress(OSError):
+            self.sock.close()
+
+
+class Person:
+    """The person here: keyboard, screen, terminal, signals, and the one place that waits.
+
+    A signal is noted when it comes and obeyed where the program waits, so that nothing else is
+    ever left half done. Whatever waits may therefore raise Ended.
+    """
+
+    def __init__(self) -> None:
         for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-            if getattr(sys, name) is None:  # closed: lest a socket takes its number
+            if getattr(sys, name) is None:  # it is closed: no socket may get its number
                 setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
             getattr(sys, name).reconfigure(errors="replace")
-        self.me, self.keyboard = me, Lines(self.read_keys, sys.stdin.encoding)
-        self.status: int | None = None  # the exit status, once the script has to end
-        self.at_terminal = os.isatty(0)
-        self.prompts = sys.stdout if os.isatty(1) else sys.stderr
-        self.editor: Any = None
-        if self.at_terminal and os.isatty(1) and os.environ.get("TERM", "dumb") not in ("", "dumb"):
-            with contextlib.suppress(ImportError):
-                self.editor = importlib.import_module("readline")
-                self.editor.set_auto_history(False)
-                for setting in ("enable-bracketed-paste on", "bell-style none"):
-                    self.editor.parse_and_bind(f"set {setting}")
-        # Brings the cursor to an empty line (ECMA-48 EL) from the echo of half a line, or of ^C.
-        self.blank = "" if not self.at_terminal else "\r\x1b[K" if self.editor else "\n"
-        self.margin = ""  # what put() writes first, so that a line has a line of its own
+        self.typed = b""  # what was typed and not taken yet
+        self.terminal = [0] if os.isatty(0) else []  # the keyboard, if a person sits at it
+        self.prompt_stream = sys.stdout if os.isatty(1) else sys.stderr
+        self.at_prompt = False  # whether the cursor stands behind a prompt without an Enter
+        self.must_end: Ended | None = None  # why the program has to end, once it has to
+        self.interruptible = False  # whether that may interrupt what is being done
+        self.editor: Any = line_editor() if self.terminal and os.isatty(1) else None
+        for signum in SIGNALS:
+            if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:  # nohup
+                signal.signal(signum, lambda signum, _: self.end_program("quit", 128 + signum))
 
-    def run(self, main: Callable[[Conversation], int]) -> int:
-        """Run `main` until it returns or a signal comes; return the exit status."""
+    def end_program(self, how: str, status: int = 1) -> None:
+        """Note that the program has to end, and raise that if it may. A second end is none."""
+        if not self.must_end:
+            self.must_end = Ended(how, by_us=True, status=status)
+            if self.interruptible:
+                raise self.must_end
+
+    def end_if_asked(self) -> None:
+        if self.must_end:
+            raise self.must_end
+
+    def interruptibly(self, action: Callable[..., Any], *arguments: Any) -> Any:
+        """Return what the action returns. A signal meanwhile raises Ended."""
+        self.interruptible = True
         try:
-            for signum in SIGNALS:
-                if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:  # nohup
-                    signal.signal(signum, self.stop)
-            status = main(self)
-            signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # from here on the status stands
-        except Ended as end:
-            signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-            self.notice(f"{self.me} closed")
-            status = end.status
-        self.drop()
-        return status if self.status is None else self.status
+            return action(*arguments)
+        finally:
+            self.interruptible = False
 
-    def stop(self, signum: int, _: object) -> None:
-        """Handle a signal by raising Ended; while that is being obeyed, another changes nothing."""
-        if self.status is None:
-            self.status = 0 if self.me == "server" else 128 + signum  # no client has that name
-            raise Ended("quit", ours=True)
-
-    def begin(self, sock: socket.socket, peer: str) -> None:
-        """Start a conversation over a connected socket, with none but its own words in it."""
-        self.sock, self.peer = sock, peer
-        self.wire = Lines(self.read_socket, "utf-8")
-        self.over: Ended | None = None  # how the peer ended it, after the lines still in `wire`
-        self.prompting = False
-        self.drop()
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option in LIVENESS.keys() & vars(socket).keys():
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), LIVENESS[option])
-
-    def read_keys(self) -> bytes:
-        """Read the keyboard: a CR is an Enter, and the end of the input a line `\\quit`."""
-        data = b""
-        with contextlib.suppress(OSError):  # closed, hung up, or opened by nohup for writing
-            data = os.read(0, AHEAD_MAX)
-        if not data and self.at_terminal:  # Ctrl-D: what is half typed is not sent
-            self.keyboard.data = b""
-        return data.replace(b"\r", b"\n") or (b"\n" if self.keyboard.data else b"\\quit\n")
-
-    def read_socket(self) -> bytes:
-        """Read the socket; its end completes a last line without an LF."""
+    def select(self, readers: Any, writers: Any, seconds: float) -> Any:
+        """Return what is ready within so many seconds."""
         try:
-            data, how = self.sock.recv(AHEAD_MAX), "left"
-        except OSError as error:
-            data, how = b"", f"was lost ({error.strerror})"
-        if not data:
-            self.over = Ended(how, last=None)
-        return data or (b"" if self.wire.data[-1:] in b"\n" else b"\n")
+            readable, writable, _ = select.select(readers, writers, [], seconds)
+            return readable + writable
+        except (OSError, ValueError) as error:  # ValueError: a descriptor beyond 1023
+            self.end_program(f"cannot wait any longer ({why(error)})")
+            return writers  # so that a notice of this is written
 
-    def say(self, text: str) -> None:
-        """Send a line. A broken connection ends only when the peer's last lines have been read."""
-        with contextlib.suppress(OSError):
-            self.sock.sendall(f"{text}\n".encode("utf-8", "replace"))
+    def wait(self, readers: Any, writers: Any = (), seconds: float = SELECT_SECONDS) -> Any:
+        """Return what is ready within so many seconds; read what was typed if the keyboard is."""
+        self.end_if_asked()
+        ready = self.interruptibly(self.select, readers, writers, seconds)
+        if 0 in ready:
+            self.read_keyboard()
+        return ready
 
-    def write(self, stream: TextIO, text: str) -> None:
-        """Write at once. Only a stdout that cannot be written is an end."""
-        data = text.encode(stream.encoding, "replace")
-        try:  # once the script has to end, it does not wait for ever for a reader
-            limit = None if self.status is None else GOODBYE
-            while data and select.select([], [stream], [], limit)[1]:
-                data = data[os.write(stream.fileno(), data) :]
-        except OSError as error:
-            if stream is sys.stdout and self.status is None:
-                self.status = 1
-                raise Ended(f"lost stdout ({error.strerror})", ours=True) from None
+    def read_keyboard(self) -> None:
+        """Read once what was typed. A CR is an Enter, and the end of the input a line `\\quit`."""
+        try:
+            data = self.interruptibly(os.read, 0, UNREAD_BYTES).replace(b"\r", b"\n")
+        except BlockingIOError:  # another process has set it non-blocking, and was faster
+            return
+        except OSError:  # it is closed, hung up, or was opened by nohup for writing only
+            data = b""
+        self.at_prompt = self.at_prompt and b"\n" not in data
+        if not data and self.terminal:  # what is half typed before a Ctrl-D is not sent
+            self.typed = b""
+        end = b"\n" if self.typed else b"\\quit\n"
+        keys = OTHER_KEYS.sub(b"", data) if self.editor else data  # which readline did not see
+        self.typed = self.typed[: UNREAD_BYTES + 1] + (keys if data else end)  # not all of a line
 
-    def put(self, stream: TextIO, line: str) -> None:
-        """Write a line of its own, with the control characters in it as escapes."""
-        margin, self.margin = self.margin, ""
-        self.write(self.prompts, margin)
-        self.write(stream, line.translate(ESCAPES) + "\n")
+    def has_line(self) -> bool:
+        return b"\n" in self.typed
 
-    def notice(self, text: str) -> None:
-        self.put(sys.stderr, f"* {text}")
-
-    def show(self, text: str) -> None:
-        """Show a message of the peer's."""
-        if fault := message_fault(text):
-            raise Ended(f"broke {fault}")
-        self.put(sys.stdout, f"{self.peer}> {text}")
-
-    def drop(self) -> None:
-        """Forget what was typed at a terminal and not read: it was meant for another reader."""
-        if self.at_terminal:
-            self.keyboard.data = b""
-            with contextlib.suppress(termios.error):  # hung up
-                termios.tcflush(0, termios.TCIFLUSH)
-
-    def typed(self, keep: bool = True) -> str:
-        """Take a line from the keyboard, to `keep` it in the history. `\\quit` raises Ended."""
-        text = self.keyboard.take()
+    def take_line(self, remember: bool = True) -> str:
+        """Return the next line typed, and remember it in the history. `\\quit` raises Ended."""
+        line, _, self.typed = self.typed.partition(b"\n")
+        text = line.decode(sys.stdin.encoding, "replace")
         if text.strip() == QUIT:
-            raise Ended("quit", ours=True, status=0)
-        if self.editor and keep and text.strip():
+            raise Ended("quit", by_us=True, status=0)
+        if self.editor and remember and text.strip():
             with contextlib.suppress(ValueError):  # a NUL in it, or not in the locale's encoding
                 self.editor.add_history(text)
         return text
 
-    def wait(self, timeout: float, keyboard: bool) -> bool:
-        """Wait `timeout` seconds at most for something to read, and read it, once."""
-        watched: list[socket.socket | int] = [] if self.over else [self.sock]
-        if keyboard:
-            watched.append(0)
-            self.margin = self.blank
-        ready = select.select(watched, [], [], timeout)[0]
-        if self.sock in ready:
-            self.wire.fill()
-            before, found, _ = (b"\n" + self.wire.data).partition(b"\n\\quit\n")
-            if found:
-                self.wire.data = (before + b"\n")[1:]  # without the LF put in front
-                self.over = Ended("quit", last=None, status=0)
-        if 0 in ready and not self.over:
-            self.keyboard.fill()
-        return bool(ready)
+    def forget_typed(self) -> None:
+        """Forget what was typed at a terminal and not taken: it was meant for another reader."""
+        if self.terminal:
+            self.typed = b""
+            with contextlib.suppress(termios.error):  # it has hung up
+                termios.tcflush(0, termios.TCIFLUSH)
 
-    def catch_up(self) -> None:
-        """Read what has come out of turn. Raises Ended if it is the end, or too much."""
-        while len(self.wire.data) <= AHEAD_MAX and self.wait(0, keyboard=False):
-            pass
-        if len(self.wire.data) > AHEAD_MAX:
-            raise Ended(f"broke rule 4: over {AHEAD_MAX // 1024} KiB out of turn")
-        if self.over:
-            raise self.over
+    def write(self, stream: TextIO, text: str) -> None:
+        """Write at once. That stdout cannot be written ends the program; a signal is noted."""
+        data = text.encode(stream.encoding, "replace")
+        try:  # once the program has to end, that nobody reads is no reason to stay
+            while data and (not self.must_end or self.select([], [stream], GOODBYE_SECONDS)):
+                try:
+                    data = data[self.interruptibly(os.write, stream.fileno(), data) :]
+                except BlockingIOError:  # another process has set it non-blocking
+                    self.select([], [stream], SELECT_SECONDS)
+        except (OSError, Ended) as error:
+            if stream is sys.stdout:
+                self.end_program(f"lost stdout ({why(error)})")
 
-    def hear(self, deadline: float | None = None) -> str:
-        """Return the peer's next line, or "" soon after the `deadline` of time.monotonic()."""
-        while not deadline or time.monotonic() < deadline:
-            ready = self.wire.whole() or self.over
-            self.wait(0 if ready else LOOK, self.at_terminal)
-            while self.at_terminal and self.keyboard.whole():
-                self.typed()
-                self.notice(f"not sent: it is the turn of {self.peer}")
-            if self.wire.whole() or len(self.wire.data) > LINE_MAX:  # too long is not waited for
-                return self.wire.take()
-            if self.over:
-                raise self.over
-        return ""
+    def write_line(self, stream: TextIO, line: str) -> None:
+        """Write a line of its own: below a prompt, or in place of the echo of half a line."""
+        if self.at_prompt or self.editor:
+            self.write(self.prompt_stream, "\n" if self.at_prompt else "\r\x1b[K")  # ECMA-48 EL
+        self.at_prompt = False
+        self.write(stream, f"{line}\n")
 
-    def ask(self, prompt: str, fault: Callable[[str], str]) -> str:
-        """Return a line that the person types and that has no `fault`."""
-        while True:
-            self.catch_up()
-            self.prompting = True
-            if self.editor:
-                self.edit(prompt)
-            elif self.at_terminal:
-                self.write(self.prompts, prompt)
-            while not self.keyboard.whole():
-                self.wait(LOOK, keyboard=True)
-                self.catch_up()
-            self.prompting = False
-            text = self.typed(keep=fault is message_fault)
-            wrong = fault(text) if text.strip() else "nothing but white space"
-            if not wrong:
-                return text
-            if self.at_terminal:
-                self.notice(f"not sent: {wrong}")
-            elif text.strip():
-                raise Ended(f"broke {wrong}", ours=True)
+    def notice(self, text: str) -> None:
+        self.write_line(sys.stderr, f"* {text.translate(ESCAPES)}")
 
-    def edit(self, prompt: str) -> None:
-        """Have a line typed with readline, and the socket looked at all the while."""
+    def prompt(self, text: str, look: Callable[[], None]) -> None:
+        """Ask for a line, if a person sits there. Where it can be edited, wait until it is typed,
+        and call `look`, which may raise, now and then."""
+        self.at_prompt = bool(self.terminal)
+        if self.editor:
+            with contextlib.suppress(termios.error):  # it has hung up: its end is read elsewhere
+                while not self.has_line():
+                    self.edit(text, look)
+        elif self.terminal:
+            time.sleep(TEE_SECONDS)
+            self.write(self.prompt_stream, text)
 
-        def tick(*_: object) -> None:
-            signal.setitimer(signal.ITIMER_REAL, 0)  # so that what raises leaves nothing armed
-            self.catch_up()
-            signal.setitimer(signal.ITIMER_REAL, TICK, TICK)  # on and on, as readline misses some
+    # input() waits for keys alone: the end of the conversation would go unnoticed until Enter.
+    # Therefore a timer interrupts it now and then to look at the socket, and what the timer's
+    # handler raises goes through input() to the caller.
+    def edit(self, prompt: str, look: Callable[[], None]) -> None:
+        """Have a line edited with readline, and call `look`, which may raise, now and then. After
+        Ctrl-Z, which stops the process, what is half typed is left to the next call."""
 
-        half = self.keyboard.take()
-        self.editor.set_startup_hook(functools.partial(self.editor.insert_text, half))
-        self.margin = "\n"
-        signal.signal(signal.SIGALRM, tick)
+        def interrupt(signum: int, _: object) -> None:
+            if self.interruptible:
+                self.interruptible = False  # by the next tick
+                self.end_if_asked()
+                look()
+                if signum == signal.SIGTSTP:
+                    raise KeyboardInterrupt
+                self.interruptible = True
+
+        half, self.typed = self.typed.decode(sys.stdin.encoding, "replace"), b""
+        self.editor.set_startup_hook(lambda: self.editor.insert_text(half))
+        termios.tcdrain(0)  # a process in the background is stopped here, before it asks for modes
+        modes = termios.tcgetattr(0)
+        edited = [modes[0] & ~termios.IXON, *modes[1:3], modes[3] | termios.NOFLSH, *modes[4:]]
+        signal.signal(signal.SIGALRM, interrupt)
         signal.siginterrupt(signal.SIGALRM, False)  # a write cut short would lose characters
-        with contextlib.suppress(termios.error):  # hung up
-            before = termios.tcgetattr(0)  # Ctrl-C must not flush a key that readline is to read
-            edited = [*before[:3], before[3] | termios.NOFLSH, *before[4:]]
-            try:
-                termios.tcsetattr(0, termios.TCSANOW, edited)
-                signal.setitimer(signal.ITIMER_REAL, TICK, TICK)
-                text = input(prompt).replace("\n", " ")
-                self.margin = self.blank
-            except (EOFError, KeyboardInterrupt, SystemError):  # input() muddles two signals up
-                text = QUIT
-            finally:
-                signal.signal(signal.SIGALRM, lambda *_: None)  # a tick may be on its way
-                signal.setitimer(signal.ITIMER_REAL, 0)
-                termios.tcsetattr(0, termios.TCSANOW, before)
-            self.keyboard.data = f"{text}\n".encode(self.keyboard.encoding, "replace")
-
-    def close(self, end: Ended) -> Ended:
-        """Show what came before the end, tell of it and say goodbye; return the end told of."""
+        on_suspend = signal.signal(signal.SIGTSTP, interrupt)
         try:
-            signal.setitimer(signal.ITIMER_REAL, 0)  # if edit() did not come to it
-            while end.last is None and self.wire.whole():
-                self.show(self.wire.take())
-            self.notice(f"{f'you ({self.me})' if end.ours else self.peer} {end.how}")
-            if end.last is not None:
-                self.goodbye(end.last)
-        except Ended as worse:
-            return self.close(worse)
-        return end
+            termios.tcsetattr(0, termios.TCSANOW, edited)
+            signal.setitimer(signal.ITIMER_REAL, TICK_SECONDS, TICK_SECONDS)
+            text = self.interruptibly(input, prompt).replace("\n", " ") + "\n"
+        except EOFError:
+            text = f"{QUIT}\n"
+        except (KeyboardInterrupt, SystemError):  # so does input() end after two signals, too
+            text = self.editor.get_line_buffer().replace("\n", " ")
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGTSTP, on_suspend)
+            termios.tcsetattr(0, termios.TCSANOW, modes)
+        self.typed = text.encode(sys.stdin.encoding, "replace")
+        self.at_prompt = not self.has_line()
+        if self.at_prompt:  # it was Ctrl-Z, unless it is over
+            self.end_if_asked()
+            look()
+            self.write(self.prompt_stream, "\n")
+            os.kill(os.getpid(), signal.SIGTSTP)
 
-    def goodbye(self, line: str) -> None:
-        """Send the last line; read to the end, lest a reset takes it back (RFC 1122, 4.2.2.13)."""
-        deadline = time.monotonic() + GOODBYE
-        with contextlib.suppress(OSError):  # the peer is gone
-            self.sock.settimeout(GOODBYE)  # or does not read
-            self.say(line)
-            self.sock.shutdown(socket.SHUT_WR)
-        while not self.over and (left := deadline - time.monotonic()) > 0:
-            self.wait(left, keyboard=False)
-            self.wire.data = b""
-            time.sleep(0.01)  # so that a flood does not keep a core busy
+
+def line_editor() -> Any:
+    """Return the module readline, prepared, where lines can be edited with it, or None."""
+    with contextlib.suppress(ImportError):
+        editor = importlib.import_module("readline")
+        gnu = "libedit" not in (editor.__doc__ or "")  # which loses keys and spins with a timer
+        if gnu and os.environ.get("TERM", "dumb") not in ("", "dumb"):
+            editor.set_auto_history(False)
+            editor.set_completer(lambda *_: None)  # without one, keys list the files' names
+            for setting in ("enable-bracketed-paste on", "bell-style none"):
+                editor.parse_and_bind(f"set {setting}")
+            return editor
+    return None
+
+
+def show(person: Person, peer: Peer, text: str) -> None:
+    """Show a message of the peer's."""
+    if fault := message_fault(text):
+        raise peer.broke(fault)
+    person.write_line(sys.stdout, f"{peer.name}> {text.translate(ESCAPES)}")
+    person.end_if_asked()
+
+
+def tell(person: Person, peer: Peer, line: str) -> None:
+    """Send a line to the peer, once the connection takes a whole one."""
+    while not person.wait([], [peer.sock]):
+        pass
+    peer.send(line)
+
+
+def hear(person: Person, peer: Peer, not_sent: str = "", deadline: float = float("inf")) -> str:
+    """Return the peer's next line, a username's until a deadline of time.monotonic(). Of a line
+    that the person types meanwhile, tell why it is not sent: whose turn it is, unless given."""
+    began = time.monotonic()
+    while not peer.has_line():
+        if peer.ended:
+            raise peer.ended
+        if time.monotonic() > deadline:
+            raise peer.broke(f"no username came in {USERNAME_SECONDS} s")
+        person.wait([peer.sock, *person.terminal])
+        peer.receive()
+        while person.terminal and person.has_line():
+            person.take_line()
+            person.notice(f"not sent: {not_sent or f'it is the turn of {peer.name}'}")
+    if person.terminal and time.monotonic() - began > BELL_SECONDS:
+        person.write(person.prompt_stream, "\a")
+    return peer.take_line()
+
+
+def ask(person: Person, peer: Peer, prompt: str, fault: Fault, remember: bool = True) -> str:
+    """Return a line without fault that the person types; remember each one in the history."""
+    while True:
+        peer.look()
+        person.prompt(prompt, peer.look)
+        while not person.has_line():
+            person.wait([peer.sock, 0])
+            peer.look()
+        text = person.take_line(remember)
+        wrong = fault(text) if text.strip() else "nothing but white space"
+        if not wrong:
+            return text
+        if person.terminal:
+            person.notice(f"not sent: {wrong}")
+        elif text.strip():
+            raise Ended(f"broke a rule: {wrong}", by_us=True)
+
+
+def take_turns(person: Person, peer: Peer, name: str) -> NoReturn:
+    """Send what the person types, and show what the peer sends, in turn, until Ended is raised."""
+    while True:
+        tell(person, peer, ask(person, peer, f"{name}> ", message_fault))
+        show(person, peer, hear(person, peer))
+
+
+def close(person: Person, peer: Peer, end: Ended) -> Ended:
+    """Show what came before the peer's end, tell of the end, and say goodbye; return what the end
+    was in the end."""
+    try:
+        while end is peer.ended and peer.has_line():
+            show(person, peer, peer.take_line())
+    except Ended as worse:
+        end = worse
+    person.notice(f"{'you' if end.by_us else peer.name} {end.how}")
+    with contextlib.suppress(Ended):  # a signal cuts the goodbye short, and is told of nowhere
+        person.interruptibly(peer.close, end.farewell)
+    return end
+
+
+def run(main: Callable[[Person], int]) -> int:
+    """Return the exit status of `main`, which is given the person here."""
+    person = Person()
+    status = main(person)
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # from here on the status stands
+    person.forget_typed()
+    return status
 
 
 # ==== The end of what both scripts share. ====
 
 
-CONNECT_WITHIN = 10  # seconds for each address of the host
+CONNECT_SECONDS = 10  # for each address of the host
 
 
-def introduce(talk: Conversation, server: str) -> None:
-    """Wait to be picked up by the server, and give it a username."""
-    talk.notice(f"waiting to be picked up by {server}")
-    greeting = talk.hear()
-    if message_fault(greeting) or not greeting.startswith("chatserve"):
-        talk.wire.data = b""
-        raise Ended(f"is no chatserve (rule 1), it says: {greeting[:TEXT_MAX]}", last=None)
-    talk.notice(f"connected to {server}; take turns, {QUIT} ends")
-    talk.notice(f"type a username: 1 to {NAME_MAX} characters, no spaces, in {NAME_WITHIN} s")
-    talk.peer = "server"
-    talk.me = talk.ask("username> ", username_fault)
-    talk.say(talk.me)
+def connect(person: Person, host: str, port: int) -> Peer:
+    """Return the server, at the first address of the host that answers. Raise OSError if none
+    does, and UnicodeError if it is no host. After a signal the server is returned at once."""
+    failure = OSError("it has no address")
+    for *kind, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        try:
+            peer = Peer(socket.socket(*kind), f"{host} port {port}", refusal="")
+            peer.sock.settimeout(CONNECT_SECONDS)
+            with contextlib.suppress(Ended):  # if the connection stands already, it is told
+                person.interruptibly(peer.sock.connect, address)
+            peer.sock.settimeout(None)
+            return peer
+        except OSError as error:
+            failure = error
+    raise failure
 
 
-def main(talk: Conversation) -> int:
+def introduce(person: Person, peer: Peer) -> str:
+    """Wait to be picked up by the server, and give it a username; return that."""
+    person.end_if_asked()
+    server = peer.name
+    person.notice(f"waiting to be picked up by {server}")
+    try:
+        greeting = hear(person, peer, "you have not been picked up yet")
+    except Ended as end:
+        if end.by_us or end.status == 0:
+            raise
+        greeting = peer.take_line()  # as much as there is of a line that never ends
+        if not greeting:
+            hint = "perhaps no chatserve is there, but a tunnel with nothing behind it"
+            raise Ended(f"{end.how} before it picked you up; {hint}", farewell="") from None
+    if message_fault(greeting) or not greeting.startswith(GREETING_START):
+        raise Ended(f"is no chatserve, it says: {greeting[:MESSAGE_CHARACTERS]}", farewell="")
+    peer.name, peer.refusal = "server", QUIT
+    person.notice(f"connected to {server}; take turns, {QUIT} ends")
+    rule = f"1 to {USERNAME_CHARACTERS} characters, no spaces, in {USERNAME_SECONDS} s"
+    person.notice(f"type a username: {rule}")
+    name = ask(person, peer, "username> ", username_fault, remember=False)
+    tell(person, peer, name)
+    return name
+
+
+def main(person: Person) -> int:
     """Connect, and hold the conversation; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("host", metavar="HOST", help="a name, an IPv4 or an IPv6 address")
-    parser.add_argument("port", metavar="PORT", type=int)
+    parser.add_argument("port", metavar="PORT", help="a number from 1 to 65535")
     args = parser.parse_args()
-    if not 1 <= args.port <= 65535:
+    if not (args.port.isdecimal() and len(args.port) < 6 and 1 <= int(args.port) <= 65535):
         parser.error("PORT is a number from 1 to 65535")
-    server = f"{args.host} port {args.port}"
-    talk.margin = talk.blank
     try:
-        sock = socket.create_connection((args.host, args.port), CONNECT_WITHIN)
+        peer = connect(person, args.host, int(args.port))
     except (OSError, UnicodeError) as error:
-        why = getattr(error, "strerror", None) or error
-        talk.notice(f"cannot connect to {server}: {why}; check HOST and PORT, and that it listens")
+        timed_out = isinstance(error, (TimeoutError, socket.timeout))
+        advice = "it may be busy, or check" if timed_out else "check"
+        where = f"{args.host} port {args.port}"
+        person.notice(f"cannot connect to {where}: {why(error)}; {advice} HOST and PORT")
         return 1
-    with sock:
-        sock.settimeout(None)
-        talk.begin(sock, server)
-        try:
-            introduce(talk, server)
-            while True:
-                talk.say(talk.ask(f"{talk.me}> ", message_fault))
-                talk.show(talk.hear())
-        except Ended as end:
-            return talk.close(end).status
+    try:
+        take_turns(person, peer, introduce(person, peer))
+    except Ended as end:
+        return close(person, peer, end).status
 
 
 if __name__ == "__main__":
-    sys.exit(Conversation("client").run(main))
+    sys.exit(run(main))

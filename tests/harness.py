@@ -49,12 +49,13 @@ IN_QUEUE = "picked up"  # the client is waiting to be
 CONNECTED = "connected"
 LOST = r"was lost \(Connection reset by peer\)"
 NO_CHATSERVE = "is no chatserve"
-BROKE_USERNAME = "broke rule 2"
-BROKE_LENGTH = "broke rule 3"
-BROKE_UNREAD = "broke rule 4"
+BROKE = "broke a rule: "
+NO_USERNAME = "is no username"
+UNREAD_TOO_LONG = f"over {UNREAD_LONGEST // 1024} KiB"
 TOO_LONG = f"{MESSAGE_LONGEST + 1} characters, {MESSAGE_LONGEST} at most"
 NOT_SENT = "not sent: "
 NO_TURN = NOT_SENT + "it is the turn of "
+NOT_PICKED_UP = NOT_SENT + "you have not been picked up"
 BLANK = NOT_SENT + "nothing but white space"
 
 # What is typed at a terminal.

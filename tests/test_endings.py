@@ -39,7 +39,7 @@ class Quit(TerminalTest):
         server.type(f"{QUIT}\nwelcome bob\n")
         self.assertEqual(client.status(), 0)
         client.err.expect(r"\* server quit\n")
-        server.err.expect(r"\* you\b.* quit\n\* waiting on")
+        server.err.expect(r"\* you quit\n\* waiting on")
         bob = self.visitor(port, "bob")
         bob.send("hello\n")
         self.assertEqual(bob.line(), "welcome bob")
@@ -59,16 +59,16 @@ class Quit(TerminalTest):
         for program, peer in (self.server_at_turn(), self.client_at_turn()):
             typed = f"{program.screen()[-1]} {QUIT}"
             program.type(QUIT + ENTER)
-            program.at().expect(r"\* you\b.* quit\r\n")
+            program.at().expect(r"\* you quit\r\n")
             screen = program.screen()
-            self.assertRegex(screen[screen.index(typed) + 1], r"^\* you\b.* quit$")
+            self.assertRegex(screen[screen.index(typed) + 1], r"^\* you quit$")
             self.assert_goodbye(peer)
 
     def test_the_notice_stands_right_below_a_quit_out_of_turn(self) -> None:
         client, peer = self.client_at_turn()
         self.say(client, peer, "hello")
         client.type(QUIT + ENTER)
-        client.at().expect(rf"{re.escape(QUIT)}\r\n{ERASED}\* you\b.* quit\r\n")
+        client.at().expect(rf"{re.escape(QUIT)}\r\n{ERASED}\* you quit\r\n")
 
     def test_every_end_sets_the_exit_status_of_the_client(self) -> None:
         def type_quit(client: Program, _: Peer) -> None:
@@ -121,7 +121,7 @@ class EndOfInput(TerminalTest):
         server, peer = self.server_at_turn()
         server.type(CTRL_D)
         self.assert_goodbye(peer)
-        server.at().expect(r"\* you\b.* quit\r\n\* waiting on")
+        server.at().expect(rf"\* you quit\r\n{ERASED}\* waiting on")
         client, peer = self.client_at_turn()
         self.say(client, peer, "hello")
         client.type(CTRL_D)  # while the other side has the turn
@@ -135,7 +135,7 @@ class EndOfInput(TerminalTest):
         self.assert_goodbye(peer)
         peer.close()
         self.assertEqual(client.status(), 0)
-        client.at().expect(r"\* you\b.* quit")
+        client.at().expect(r"\* you quit")
 
 
 class LeftOrLost(ChatTest):
@@ -425,7 +425,7 @@ class AtAPrompt(TerminalTest):
         for i in range(10):
             client, peer = self.client_at_turn()
             client.type(("abc" + 3 * BACKSPACE) * (20 + i) + CTRL_C)
-            client.at().expect(r"\* you\b.* quit")
+            client.at().expect(r"\* you quit")
             self.assert_goodbye(peer)
             peer.close()
             self.assertEqual(client.status(), 130)
@@ -457,7 +457,7 @@ class AtAPrompt(TerminalTest):
                 self.assertTrue(self.is_as_found(program))
                 text = program.at().so_far()
                 self.assertEqual(text.count(EDITED), text.count(EDITED_NO_MORE))
-                self.assertRegex(program.screen()[-2], r"^\* (server closed|you\b.* quit)$")
+                self.assertRegex(program.screen()[-2], r"^\* (server closed|you quit)$")
                 self.assertEqual(program.screen()[-1], "")
                 self.assertNotIn("Traceback", text)
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 
-from harness import CLIENT, GREETING, MESSAGE_LONGEST, QUIT, ChatTest, Peer, main
+from harness import CLIENT, GREETING, MESSAGE_LONGEST, QUIT, ChatTest, Peer, Program, main
 
 COUNT = 150
 SEED = 20
@@ -41,16 +41,24 @@ def pour(peer: Peer, data: bytes, source: random.Random) -> None:
 
 
 class Fuzz(ChatTest):
+    def keep_up(self, server: Program, visits: int) -> None:
+        """Read what the server writes, until no more clients wait than its queue holds."""
+
+        def kept_up() -> bool:
+            server.out.so_far()
+            return server.err.so_far().count("* waiting on") > visits - 50
+
+        self.wait_for(kept_up, lambda: "the server serves its queue")
+
     def test_random_streams_at_the_server(self) -> None:
         source = random.Random(SEED)
         server, port = self.server()
-        for _ in range(COUNT):
+        for number in range(COUNT):
+            self.keep_up(server, number)
             peer = self.peer(port)
             if source.random() < 0.3:
                 server.type("an answer\n")
             pour(peer, stream(source), source)
-            server.out.so_far()
-            server.err.so_far()
         last = self.peer(port)
         last.send("lastone\nhello\n")
         server.out.expect("lastone> hello\n")

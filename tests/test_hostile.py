@@ -13,8 +13,8 @@ import tempfile
 import time
 
 from harness import (
-    BROKE_LENGTH, BROKE_UNREAD, BROKE_USERNAME, CLIENT, DEADLINE, GOODBYE_SECONDS, GREETING,
-    MESSAGE_LONGEST, QUIT, SERVER, USERNAME_SECONDS, WAITING, ChatTest, Peer, main, memory,
+    BROKE, CLIENT, DEADLINE, GOODBYE_SECONDS, GREETING,
+    MESSAGE_LONGEST, QUIT, SERVER, UNREAD_TOO_LONG, USERNAME_SECONDS, WAITING, ChatTest, Peer, main, memory,
     on_linux, processor_seconds,
 )  # fmt: skip
 
@@ -70,7 +70,7 @@ class Display(ChatTest):
                 server, port = self.server()
             peer = self.visitor(port, f"a{chr(code)}b")
             self.assertRegex(peer.rest(), f"^{GREETING}: .*'a{escape}b'")
-            server.err.expect(f"{BROKE_USERNAME}.*'a{escape}b'")
+            server.err.expect(f"{BROKE}.*'a{escape}b'")
             peer.close()
         listener = self.listener()
         client = self.client_of(listener)
@@ -100,7 +100,7 @@ class Departures(ChatTest):
                         leave(peer)
                         if first:
                             first.close()
-                        server.err.expect(rf"\* (alice|alicehel|al|127\S+ port \d+) (left|was lost|{BROKE_USERNAME})")
+                        server.err.expect(rf"\* (alice|alicehel|al|127\S+ port \d+) (left|was lost|{BROKE})")
         self.visitor(port, "next")
         server.err.expect("is next")
         self.assert_calm(server)
@@ -188,9 +188,9 @@ class Bounds(ChatTest):
 
     @on_linux
     def test_floods_are_ended_in_bounded_memory_and_not_shown(self) -> None:
-        for before, flood, rule in (
-            ("", b"n" * 65536, BROKE_USERNAME), ("alice\n", b"x" * 65536, BROKE_LENGTH), ("alice\nhello\n", b"x" * 65536, BROKE_UNREAD),
-            ("alice\nhello\n", b"x\n" * 32768, BROKE_UNREAD), ("alice\nhello\n", b"\n" * 65536, BROKE_UNREAD),
+        for before, flood in (
+            ("", b"n" * 65536), ("alice\n", b"x" * 65536), ("alice\nhello\n", b"x" * 65536),
+            ("alice\nhello\n", b"x\n" * 32768), ("alice\nhello\n", b"\n" * 65536),
         ):  # fmt: skip
             with self.subTest(before=before, flood=flood[:2]):
                 server, port = self.server()
@@ -201,7 +201,7 @@ class Bounds(ChatTest):
                 if before.endswith("hello\n"):
                     server.out.expect("hello\n")
                 self.flood(peer, flood)
-                server.err.expect(rule)
+                server.err.expect(BROKE + UNREAD_TOO_LONG)
                 server.err.expect(WAITING)
                 self.assertLess(memory(server.pid) - used, 4 << 20)
                 self.assertLess(len(server.out.so_far()) + len(server.err.so_far()), 1000)

@@ -13,8 +13,8 @@ import tty
 from typing import Any
 
 from harness import (
-    BACKSPACE, BLANK, BROKE_UNREAD, EDITED, END, ENTER, ESCAPE, HOME, IN_QUEUE, LEFT,
-    MESSAGE_LONGEST, NO_TURN, NOT_SENT, PASTE, PASTED, PAUSE_SECONDS, QUIT, RIGHT, TOO_LONG,
+    BACKSPACE, BLANK, BROKE, EDITED, END, ENTER, ESCAPE, HOME, IN_QUEUE, LEFT,
+    MESSAGE_LONGEST, NO_TURN, NOT_PICKED_UP, NOT_SENT, PASTE, PASTED, PAUSE_SECONDS, QUIT, RIGHT, TOO_LONG,
     UNREAD_LONGEST, UP, USERNAME_LONGEST, WAITING, Peer, Program, TerminalTest, main, on_linux,
     processor_seconds, with_line_editing,
 )  # fmt: skip
@@ -133,7 +133,7 @@ class Keys(TerminalTest):
         client = self.client_of(listener, terminal="in out err")
         client.at().expect(IN_QUEUE)
         client.type("early" + ENTER)
-        client.at().expect(NO_TURN + r"127\.0\.0\.1 port")
+        client.at().expect(NOT_PICKED_UP)
         peer = self.accept(listener)
         for name in ("two words", "server", "x" * (USERNAME_LONGEST + 1), "", "alice"):
             client.at().expect("username> ")
@@ -180,7 +180,7 @@ class Readers(TerminalTest):
         begin = time.monotonic()
         first.send("x\n" * UNREAD_LONGEST)
         first.half_close()
-        server.at().expect(rf"\* alice {BROKE_UNREAD}.*\r\n")
+        server.at().expect(rf"\* alice {BROKE}.*\r\n")
         first.close()
         self.type_in_the_pause(server, "ice, I love you" + ENTER, begin)
         server.at().expect(WAITING)
