@@ -59,7 +59,8 @@ NOT_PICKED_UP = NOT_SENT + "you have not been picked up"
 BLANK = NOT_SENT + "nothing but white space"
 
 # What is typed at a terminal.
-ESCAPE, ENTER, CTRL_C, CTRL_D, BACKSPACE = "\x1b", "\r", "\x03", "\x04", "\x7f"
+ESCAPE, ENTER, BACKSPACE = "\x1b", "\r", "\x7f"
+CTRL_C, CTRL_D, CTRL_G, CTRL_S, CTRL_Z = "\x03", "\x04", "\x07", "\x13", "\x1a"
 UP, LEFT, RIGHT, HOME, END = "\x1b[A", "\x1b[D", "\x1b[C", "\x01", "\x05"
 PASTE, PASTED = "\x1b[200~", "\x1b[201~"  # around what was pasted
 EDITED = "\x1b[?2004h"  # what readline writes before a prompt, to be told of pastes

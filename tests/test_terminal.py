@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import pathlib
+import re
+import shutil
 import signal
 import struct
+import sys
 import tempfile
 import termios
 import time
@@ -13,7 +16,7 @@ import tty
 from typing import Any
 
 from harness import (
-    BACKSPACE, BLANK, BROKE, EDITED, END, ENTER, ESCAPE, HOME, IN_QUEUE, LEFT,
+    BACKSPACE, BLANK, BROKE, CLIENT, CTRL_D, CTRL_G, CTRL_S, CTRL_Z, EDITED, END, ENTER, ESCAPE, HOME, IN_QUEUE, LEFT,
     MESSAGE_LONGEST, NO_TURN, NOT_PICKED_UP, NOT_SENT, PASTE, PASTED, PAUSE_SECONDS, QUIT, RIGHT, TOO_LONG,
     UNREAD_LONGEST, UP, USERNAME_LONGEST, WAITING, Peer, Program, TerminalTest, main, on_linux,
     processor_seconds, with_line_editing,
@@ -238,6 +241,116 @@ class Readers(TerminalTest):
         self.assertLess(time.monotonic() - begin, count * PAUSE_SECONDS / 2)
 
 
+@with_line_editing
+class KeysOfTheTerminal(TerminalTest):
+    """Keys that mean something to the terminal or to readline, and not to a conversation."""
+
+    def test_ctrl_s_does_not_stop_the_program(self) -> None:
+        client, peer = self.client_at_turn()
+        client.type("hello" + CTRL_S + CTRL_G + ENTER)  # it searches the history, which Ctrl-G ends
+        self.assertEqual(peer.line(), "hello")
+
+    def test_no_key_completes_or_lists_the_names_of_files(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            pathlib.Path(folder, "secret-file").touch()
+            settings = pathlib.Path(folder, "inputrc")
+            settings.write_text("set show-all-if-ambiguous on\nTAB: complete\n")
+            client, peer = self.client_at_turn(cwd=folder, env={"INPUTRC": str(settings)})
+            client.type("s" + "\t\t" + ESCAPE * 2 + ESCAPE + "?" + ESCAPE + "\t" + ESCAPE + "*" + ENTER)
+            self.assertTrue(peer.line().startswith("s"))
+            self.assertNotIn("secret-file", client.at().so_far())
+
+    def test_of_keys_in_one_burst_with_an_enter_only_characters_stay(self) -> None:
+        client, peer = self.client_at_turn()
+        client.type("hello" + ENTER + "ab" + BACKSPACE + "c" + CTRL_D + UP + "d")
+        self.assertEqual(peer.line(), "hello")
+        peer.send("go on\n")
+        self.wait_for_last_line(client, "alice> abcd")
+        client.type(ENTER)
+        self.assertEqual(peer.line(), "abcd")
+
+    def test_what_is_typed_in_a_goodbye_garbles_no_notice(self) -> None:
+        server, peer = self.server_at_turn()
+        server.type(QUIT + ENTER)
+        server.at().expect("you quit")
+        server.type("abc")  # the peer has not closed yet
+        server.at().expect("abc")
+        peer.close()
+        server.at().expect("waiting on")
+        self.assertTrue(server.screen()[-2].startswith("* waiting on"), server.screen())
+
+    def test_ctrl_z_where_no_shell_can_continue_it_asks_again(self) -> None:
+        client, peer = self.client_at_turn()
+        self.type_and_see(client, "half a ", "alice> half a")
+        client.type(CTRL_Z)
+        client.at().expect("alice> half a ")
+        client.type("line" + ENTER)
+        self.assertEqual(peer.line(), "half a line")
+
+    def test_ctrl_z_gives_the_terminal_back_and_fg_brings_the_line_back(self) -> None:
+        listener = self.listener()
+        port = listener.getsockname()[1]
+        for shell in ("bash", "dash", "zsh"):
+            if not shutil.which(shell):
+                continue
+            with self.subTest(shell=shell):
+                plain = {"bash": ("--norc",), "zsh": ("-f", "+Z")}.get(shell, ())
+                program = self.start(shell, *plain, "-i", terminal="in out err", env={"PS1": "$ "})
+                program.at().expect(r"[$%] ")
+                program.type(f"{sys.executable} -I {CLIENT} 127.0.0.1 {port}\r")
+                peer = self.accept(listener)
+                program.at().expect("username> ")
+                program.type("alice\r")
+                self.assertEqual(peer.line(), "alice")
+                program.at().expect("alice> ")
+                self.type_and_see(program, "half a ", "alice> half a")
+                program.type(CTRL_Z)
+                program.at().expect("(?i)(stopped|suspended)(.|\r|\n)*[$%] ")
+                program.type("stty -a\r")
+                shown = program.at().expect("(?s)speed(.*)echoctl").group(1).decode()
+                for setting in ("ixon", "icanon", "echo"):
+                    self.assertRegex(shown, rf"(?<![-\w]){setting}\b")
+                program.type("fg\r")
+                program.at().expect("alice> half a ")
+                program.type("line\r")
+                self.assertEqual(peer.line(), "half a line")
+                peer.close()
+                program.at().expect("server left")
+                program.kill()
+
+
+class Bell(TerminalTest):
+    def test_it_rings_when_what_was_waited_for_comes_late_and_at_no_other_time(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            copy = pathlib.Path(folder, "chatclient.py")
+            text, count = re.subn(r"(?m)^(BELL_SECONDS = )10\b", r"\g<1>0.5", CLIENT.read_text())
+            self.assertEqual(count, 1)
+            copy.write_text(text)
+            for env in ({}, {"TERM": "dumb"}):
+                listener = self.listener()
+                client = self.start(copy, *listener.getsockname(), terminal="in out err", env=env)
+                client.at().expect(IN_QUEUE)
+                time.sleep(0.7)  # longer than the bell waits
+                peer = self.accept(listener)
+                client.at().expect("username> ")
+                self.assertEqual(client.at().so_far().count("\a"), 1)
+                client.type("alice\r")
+                self.assertEqual(peer.line(), "alice")
+                for number in range(3):
+                    client.at().expect("alice> ")
+                    client.type(f"message {number}\r")
+                    self.assertEqual(peer.line(), f"message {number}")
+                    if number:
+                        time.sleep(0.7)  # longer than the bell waits
+                    if number < 2:
+                        peer.send("answer\n")
+                peer.close()
+                self.assertEqual(client.status(), 1)
+                rings = client.at().so_far()
+                self.assertEqual(rings.count("\a"), 2)
+                self.assertRegex(rings, r"(?s)message 1.*\a.*answer.*message 2[^\a]*$")
+
+
 class WithoutEditing(TerminalTest):
     """The same conversations where there is no readline, or no terminal that knows escapes."""
 
@@ -272,6 +385,7 @@ class WithoutEditing(TerminalTest):
         self.assertEqual(client.status(), 1)
         client.at().expect(r"\* server left\r\n")
         self.assertTrue(self.is_as_found(client))
+        self.assertNotRegex(client.at().so_far(), r"\n[\r ]*\n", "an empty line")
         return client.at().so_far(), client.out.so_far()
 
     def test_terminals_that_know_no_escapes_get_none(self) -> None:
@@ -290,6 +404,27 @@ class WithoutEditing(TerminalTest):
             pathlib.Path(folder, "readline.py").write_text("raise ImportError\n")
             text, _ = self.converse(flags=(), env={"PYTHONPATH": folder})
             self.assertNotIn(ESCAPE, text)
+
+    def test_with_the_readline_of_libedit(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            pathlib.Path(folder, "readline.py").write_text('"""As libedit\'s."""\n')
+            text, _ = self.converse(flags=(), env={"PYTHONPATH": folder})
+            self.assertNotIn(ESCAPE, text)
+
+    def test_the_prompt_comes_below_what_tee_shows(self) -> None:
+        listener = self.listener()
+        command = f"{sys.executable} -I {CLIENT} 127.0.0.1 {listener.getsockname()[1]} | tee /dev/null"
+        client = self.start("sh", "-c", command, terminal="in out err")
+        peer = self.accept(listener)
+        client.at().expect("username> ")
+        client.type("alice\r")
+        self.assertEqual(peer.line(), "alice")
+        client.at().expect("alice> ")
+        for number in range(5):
+            client.type(f"message {number}\r")
+            self.assertEqual(peer.line(), f"message {number}")
+            peer.send(f"answer {number}\n")
+            client.at().expect(f"server> answer {number}\r\nalice> ")
 
     def test_a_log_through_a_pipe_holds_the_conversation_alone(self) -> None:
         text, log = self.converse("in err")
