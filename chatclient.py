@@ -493,10 +493,10 @@ def main(person: Person) -> int:
     try:
         peer = connect(person, args.host, int(args.port))
     except (OSError, UnicodeError) as error:
-        timed_out = isinstance(error, (TimeoutError, socket.timeout))
-        advice = "it may be busy, or check" if timed_out else "check"
-        where = f"{args.host} port {args.port}"
-        person.notice(f"cannot connect to {where}: {why(error)}; {advice} HOST and PORT")
+        advice = "check HOST and PORT, and that chatserve runs there"
+        if isinstance(error, (TimeoutError, socket.timeout)):
+            advice = "it may be busy: try again later, or check HOST and PORT"
+        person.notice(f"cannot connect to {args.host} port {args.port}: {why(error)}; {advice}")
         return 1
     try:
         take_turns(person, peer, introduce(person, peer))
