@@ -208,6 +208,21 @@ class Goodbye(ChatTest):
                     raise
             peer.close()
 
+    def test_the_end_of_the_stream_comes_with_the_last_line(self) -> None:
+        server, port = self.server()
+        seconds = []
+        for name in ("alice", "bob", "carol"):
+            peer = self.visitor(port, name)
+            peer.send("hello\n")
+            server.out.expect(f"{name}> hello\n")
+            server.type(f"{QUIT}\n")
+            self.assertEqual(peer.line(), QUIT)
+            begin = time.monotonic()
+            self.assertEqual(peer.rest(), "")  # although this side has not closed
+            seconds.append(time.monotonic() - begin)
+            peer.close()
+        self.assertLess(min(seconds), GOODBYE_SECONDS / 2)
+
     def test_a_goodbye_does_not_wait_for_ever(self) -> None:
         server, port = self.server()
         peer = self.visitor(port)  # and it never closes

@@ -263,8 +263,8 @@ class Bounds(ChatTest):
                     self.assertLess(time.monotonic(), deadline)
                     if trickle:
                         peer.send("a")
-                self.assertRegex(peer.rest(), rf"^{GREETING}: .*\b1 s")
-                server.err.expect(r"127\.0\.0\.1 port \d+ .*\b1 s")
+                self.assertRegex(peer.rest(), rf"^{GREETING}: no username came in 1 s\n")
+                server.err.expect(rf"127\.0\.0\.1 port \d+ {BROKE}no username came in 1 s\n")
                 peer.close()
 
 
