@@ -186,6 +186,7 @@ class Streams(ChatTest):
                     stdout = os.open(target, os.O_WRONLY)
                 self.addCleanup(os.close, stdout)
                 server, port = self.server(stdout=stdout)
+                server.type("an answer to what nobody saw\n")
                 visitor = self.visitor(port)
                 visitor.send("hello\n")
                 self.assert_goodbye(visitor)

@@ -209,6 +209,19 @@ class Readers(TerminalTest):
         server.type("hi bob" + ENTER)
         self.assertEqual(bob.line(), "hi bob")
 
+    @with_line_editing
+    def test_half_a_line_in_one_burst_with_an_enter_stays_with_its_reader(self) -> None:
+        server, port = self.server_at_terminal()
+        alice = self.visitor(port)
+        alice.send("hello\n")
+        self.at_prompt(server)
+        bob = self.visitor_in_queue(port, "bob\nhello\n")
+        server.type("hello" + ENTER + "untimely" + ENTER + "not for bob")
+        self.assertEqual(alice.line(), "hello")
+        server.at().expect(NO_TURN + "alice")  # the whole burst was read
+        alice.quit()
+        self.answer_to_bob(server, bob)
+
     def test_what_is_typed_while_nobody_is_connected_reaches_nobody(self) -> None:
         server, port = self.server_at_terminal()
         server.type(f"hello?\r{QUIT}\ranybody?")
