@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import time
 import unittest
 
@@ -262,13 +263,16 @@ class OtherPrograms(ChatTest):
 
     @unittest.skipUnless(shutil.which("nc"), "there is no nc here")
     def test_nc_as_a_server(self) -> None:
-        listener = self.listener()
-        port = listener.getsockname()[1]
-        listener.close()
-        other = self.start("nc", "-l", "127.0.0.1", str(port))
+        address = "127.0.0.9"  # at which no other test listens, that could be given the port meanwhile
+        try:
+            with socket.create_server((address, 0)) as listener:
+                port = listener.getsockname()[1]
+        except OSError:
+            self.skipTest(f"{address} is no address of this machine")
+        other = self.start("nc", "-l", address, str(port))
         deadline = time.monotonic() + DEADLINE
         while True:  # nc does not tell when it listens
-            client = self.start(CLIENT, "127.0.0.1", port)
+            client = self.start(CLIENT, address, port)
             client.type("alice\nhello\n")
             if IN_QUEUE.encode() in client.err.expect(f"{IN_QUEUE}|refused").group():
                 break
