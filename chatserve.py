@@ -145,22 +145,22 @@ class Peer:
             self.ended = Ended(f"was lost ({why(error)})", farewell="")
             raise self.ended from None
 
-    def close(self, farewell: str) -> None:
-        """Send the last line, if there is one, and read until the peer has closed too: to close
-        with something unread is a reset, which may overtake the line (RFC 1122, 4.2.2.13)."""
-        deadline = time.monotonic() + GOODBYE_SECONDS
+    def say_goodbye(self, farewell: str) -> None:
+        """Send the last line, and that it was the last."""
         with contextlib.suppress(OSError):  # the peer is gone, or does not read
             self.sock.settimeout(GOODBYE_SECONDS)
-            if farewell:
-                self.sock.sendall(f"{farewell}\n".encode("utf-8", "replace"))
-                self.sock.shutdown(socket.SHUT_WR)
-            while farewell and (left := deadline - time.monotonic()) > 0:
+            self.sock.sendall(f"{farewell}\n".encode("utf-8", "replace"))
+            self.sock.shutdown(socket.SHUT_WR)
+
+    def read_to_end(self, deadline: float) -> None:
+        """Read until the peer has closed too, or a time.monotonic(). To close with something unread
+        is a reset, which may overtake the last line (RFC 1122, 4.2.2.13)."""
+        with contextlib.suppress(OSError):
+            while (left := deadline - time.monotonic()) > 0:
                 self.sock.settimeout(left)
                 if not self.sock.recv(UNREAD_BYTES):
                     break
                 time.sleep(0.01)  # so that a flood does not keep a core busy
-        with contextlib.suppress(OSError):
-            self.sock.close()
 
 
 class Person:
@@ -259,15 +259,16 @@ class Person:
                 termios.tcflush(0, termios.TCIFLUSH)
 
     def write(self, stream: TextIO, text: str) -> None:
-        """Write at once. That stdout cannot be written ends the program; a signal is noted."""
+        """Write, whatever signal comes. That stdout cannot be written ends the program."""
         data = text.encode(stream.encoding, "replace")
-        try:  # once the program has to end, that nobody reads is no reason to stay
-            while data and (not self.must_end or self.select([], [stream], GOODBYE_SECONDS)):
-                try:
-                    data = data[self.interruptibly(os.write, stream.fileno(), data) :]
-                except BlockingIOError:  # another process has set it non-blocking
-                    self.select([], [stream], SELECT_SECONDS)
-        except (OSError, Ended) as error:
+        try:
+            while data:
+                if self.select([], [stream], GOODBYE_SECONDS):
+                    with contextlib.suppress(BlockingIOError):  # another process has set it so
+                        data = data[os.write(stream.fileno(), data) :]
+                elif self.must_end:  # nobody reads it, which is no reason to stay
+                    return
+        except OSError as error:
             if stream is sys.stdout:
                 self.end_program(f"lost stdout ({why(error)})")
 
@@ -420,8 +421,13 @@ def close(person: Person, peer: Peer, end: Ended) -> Ended:
     except Ended as worse:
         end = worse
     person.notice(f"{'you' if end.by_us else peer.name} {end.how}")
-    with contextlib.suppress(Ended):  # a signal cuts the goodbye short, and is told of nowhere
-        person.interruptibly(peer.close, end.farewell)
+    deadline = time.monotonic() + GOODBYE_SECONDS
+    if end.farewell:
+        peer.say_goodbye(end.farewell)
+        with contextlib.suppress(Ended):  # a signal cuts the waiting short, and nothing else
+            person.interruptibly(peer.read_to_end, deadline)
+    with contextlib.suppress(OSError):
+        peer.sock.close()
     return end
 
 

@@ -1,0 +1,646 @@
+"""Any system call may fail, and a signal may come at any of them: each in turn, in the real scripts.
+
+A short conversation is held again and again. Each time one call of one function fails, or a signal
+comes right before or after it, until a conversation turns out to have no such call any more.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import resource
+import select
+import signal
+import socket
+import tempfile
+import time
+from typing import IO, Any, Callable, NamedTuple
+
+from harness import (
+    BROKE, CLIENT, DEADLINE, ENTER, GOODBYE_SECONDS, GREETING, MESSAGE_LONGEST, PAUSE_SECONDS,
+    QUIT, SERVER, WAITING, ChatTest, Peer, Program, Stream, TerminalTest, main, on_linux,
+    processor_seconds, with_line_editing,
+)  # fmt: skip
+
+# Runs a script in which some calls of one function fail, after they have done what cannot fail, or
+# have a SIGTERM sent `before` or `after` them. Which ones is told by an expression of `count`, the
+# number of the call; `here`, its number in the conversation; and `conversation`, the number of that.
+# stderr gets a line for each such call, and for each client that was accepted.
+PRELUDE = """if True:
+    import errno, os, runpy, select, signal, socket, sys, termios
+    _, function, what, when, *sys.argv = sys.argv
+    count = here = conversation = 0
+    read, tell = os.read, os.write
+    number = getattr(errno, what, 0)
+    descriptor = {"keyboard": 0, "stdout": 1, "stderr": 2}.get(function)
+
+    class Socket(socket.socket):
+        def _accept(self):
+            global here, conversation
+            accepted = super()._accept()
+            tell(2, b"accepted\\n")
+            here, conversation = 0, conversation + 1
+            return accepted
+        def recv(self, size, *flags):  # so that a conversation takes several calls
+            return super().recv(min(size, 100), *flags)
+
+    def meddled(real):
+        def call(*arguments):
+            global count, here
+            if descriptor not in (None, arguments[0]):
+                return real(*arguments)
+            count, here = count + 1, here + 1
+            if not eval(when):
+                return real(*arguments)
+            tell(2, b"meddled\\n")
+            if what == "before":
+                os.kill(os.getpid(), signal.SIGTERM)
+            try:
+                result = None if number and function != "close" else real(*arguments)
+            finally:
+                if what == "after":
+                    os.kill(os.getpid(), signal.SIGTERM)
+            if number:
+                raise OSError(number, os.strerror(number))
+            return result
+        return call
+
+    os.read = lambda descriptor, size: read(descriptor, min(size, 6))  # as with recv()
+    place, name = {
+        "accept": (Socket, "_accept"), "select": (select, "select"), "keyboard": (os, "read"),
+        "stdout": (os, "write"), "stderr": (os, "write"), "tcsetattr": (termios, "tcsetattr"),
+        "setitimer": (signal, "setitimer"), "signal": (signal, "signal"),
+    }.get(function, (Socket, function))
+    setattr(place, name, meddled(getattr(place, name)))
+    socket.socket = Socket
+    runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+NEVER = "False"
+ALWAYS = "True"
+ODD = "count % 2"
+MARKS = re.compile("^(meddled|accepted)\r?\n", re.M)
+
+CTRL_BACKSLASH = "\x1c"
+TYPED = ("alice", "hello", "again", QUIT)  # the client's side of a conversation
+SENT = f"{GREETING} by hand\nfine {'x' * 100}\nwell\n"  # and what the server sends in it
+ANSWER = "right"  # what the person at a server says, always
+VISIT = f"alice\nhello\nagain\n{'x' * (MESSAGE_LONGEST + 1)}\n"  # what a visitor sends; the server ends it
+FAREWELL = rf"{re.escape(QUIT)}\n|{GREETING}: [^\n]+\n"
+HOW = r"quit|left|was lost.*|broke a rule.*|cannot wait.*|lost stdout.*"
+END = re.compile(rf"^\* (?:you|server|alice|127\.0\.0\.1 port) ({HOW})$", re.M)
+
+
+def meddling(function: str, what: str, when: str) -> tuple[str, ...]:
+    """Return Python's flags to meddle with the calls of a function."""
+    return ("-I", "-c", PRELUDE, function, what, when)
+
+
+class Outcome(NamedTuple):
+    """What came of a program, in words that are the same each time."""
+
+    status: int
+    out: str
+    err: str
+    heard: str  # by the other side
+    meddled: bool
+    connected: bool
+
+    def ends(self) -> list[str]:
+        """Return how the conversation ended, as often as it was told."""
+        return END.findall(self.err)
+
+
+class Pair(NamedTuple):
+    """A client, and what it connects to."""
+
+    program: Program
+    listener: socket.socket
+
+
+class MeddlingTest(ChatTest):
+    """What is said of programs whose system calls fail."""
+
+    def comes(self, stream: Stream, pattern: str) -> bool:
+        """Wait for a pattern, or for the end of the stream; tell whether the pattern came."""
+        try:
+            stream.expect(pattern)
+        except AssertionError:
+            if not stream.ended:
+                raise
+            return False
+        return True
+
+    def outcome(self, program: Program, heard: str, connected: bool) -> Outcome:
+        """Wait for the end of a program, and return what came of it. Whatever it was, it shows no
+        traceback, and its notices are whole lines."""
+        status = program.status()
+        out, err = program.out.all(), program.err.all()
+        self.assert_calm(program)
+        program.kill()
+        notices = re.sub(r"port \d+", "port", MARKS.sub("", err))
+        self.assertRegex(notices, r"\A(\* [^\n]+\n)*\Z")
+        return Outcome(status, out, notices, heard, "meddled" in err, connected)
+
+    def picked_up(self, client: Pair, greeting: str) -> Peer | None:
+        """Pick a client up, unless it ends before it connects."""
+        waiting: list[Any] = []
+        deadline = time.monotonic() + DEADLINE
+        while not waiting and client.program.process.poll() is None:
+            self.assertLess(time.monotonic(), deadline, "it neither connects nor ends")
+            waiting = select.select([client.listener], [], [], 0.02)[0]
+        waiting = waiting or select.select([client.listener], [], [], 0)[0]
+        return self.accept(client.listener, greeting) if waiting else None
+
+    def each_call(
+        self,
+        kinds: list[tuple[str, str]],
+        begin: Callable[[str, str, str], Any],
+        finish: Callable[[Any], Outcome],
+        check: Callable[[str, str, Outcome], None],
+        when: str = "count == {}",
+    ) -> None:
+        """Meddle with every call of each function, as far as there is one, and check what came of
+        it. The programs for the same number of call run side by side."""
+        number = 1
+        while kinds:
+            begun = [(kind, begin(*kind, when.format(number))) for kind in kinds]
+            kinds = []
+            for kind, program in begun:
+                with self.subTest(function=kind[0], what=kind[1], number=number):
+                    outcome = finish(program)
+                    self.assertTrue(outcome.meddled or number > 1, "it has no such call")
+                    if outcome.meddled:
+                        kinds.append(kind)
+                        check(*kind, outcome)
+            number += 1
+
+
+class Client(MeddlingTest):
+    def begin(self, function: str, what: str, when: str) -> Pair:
+        """Start a client whose person types the whole conversation at once."""
+        listener = self.listener()
+        client = self.client_of(listener, flags=meddling(function, what, when))
+        client.type("".join(f"{line}\n" for line in TYPED))
+        return Pair(client, listener)
+
+    def finish(self, client: Pair) -> Outcome:
+        """Hold the conversation, as far as it goes."""
+        peer = self.picked_up(client, SENT)
+        heard = ""
+        if peer:
+            heard = peer.rest()
+            peer.close()
+        client.listener.close()
+        return self.outcome(client.program, heard, bool(peer))
+
+    def usual(self) -> Outcome:
+        """Return what comes of a conversation in which nothing fails."""
+        outcome = self.finish(self.begin("recv", "EIO", NEVER))
+        self.assertEqual((outcome.status, outcome.ends()), (0, ["quit"]))
+        self.assertEqual(outcome.heard.split(), list(TYPED))
+        return outcome
+
+    def assert_whole_lines(self, outcome: Outcome, farewell: bool) -> None:
+        """The peer heard a part of the conversation, in whole lines; `\\quit` comes last, or not."""
+        lines = outcome.heard.split("\n")
+        self.assertEqual(lines.pop(), "")
+        if farewell:
+            self.assertEqual(lines.pop(), QUIT)
+        self.assertEqual(lines, list(TYPED[: len(lines)]))
+
+    def test_failures_that_change_nothing(self) -> None:
+        usual = self.usual()
+        same = [self.begin(*kind) for kind in (
+            ("setsockopt", "ENOPROTOOPT", ALWAYS), ("recv", "EAGAIN", ODD), ("keyboard", "EAGAIN", ODD),
+            ("stdout", "EAGAIN", ODD), ("stderr", "EAGAIN", ODD), ("shutdown", "ENOTCONN", ALWAYS),
+            ("close", "EIO", ALWAYS),
+        )]  # fmt: skip
+        for client in same:
+            with self.subTest(command=client.program.process.args[3:6]):  # type: ignore[index]
+                outcome = self.finish(client)
+                self.assertTrue(outcome.meddled)
+                self.assertEqual(outcome, usual._replace(meddled=True))
+
+    def test_failures_of_every_call_end_the_conversation_at_most(self) -> None:
+        usual = self.usual()
+        ends = {  # the exit status, how it ended, and whether the peer is told
+            "recv": (1, r"was lost \(Connection reset by peer\).*", False),
+            "sendall": (1, r"was lost \(Broken pipe\)", False),
+            "select": (1, r"cannot wait any longer \(Cannot allocate memory\)", True),
+            "stdout": (1, r"lost stdout \(No space left on device\)", True),
+            "keyboard": (0, "quit", True),
+        }
+
+        def check(function: str, _: str, outcome: Outcome) -> None:
+            status, how, told = ends[function]
+            if outcome.status == 0 and function != "keyboard":  # it was the goodbye
+                self.assertEqual(outcome.heard.split()[:3], list(TYPED[:3]))
+                status, how, told = 0, "quit", function != "sendall"
+            self.assertEqual((outcome.status, len(outcome.ends())), (status, 1), outcome)
+            self.assertRegex(outcome.ends()[0], rf"\A{how}\Z")
+            self.assert_whole_lines(outcome, told)
+
+        def check_stderr(_: str, __: str, outcome: Outcome) -> None:
+            self.assertEqual(outcome._replace(err=""), usual._replace(err="", meddled=True))
+            lines = usual.err.splitlines()
+            but_one = [lines[:i] + lines[i + 1 :] for i in range(len(lines))]
+            self.assertIn(outcome.err.splitlines(), but_one)
+
+        def check_connect(_: str, __: str, outcome: Outcome) -> None:
+            self.assertEqual((outcome.status, outcome.connected), (1, False))
+            self.assertRegex(outcome.err, r"\A\* cannot connect to .*: Network is unreachable; .*\n\Z")
+
+        checks = {"connect": check_connect, "stderr": check_stderr}
+        self.each_call(
+            [("connect", "ENETUNREACH"), ("recv", "ECONNRESET"), ("sendall", "EPIPE"),
+             ("select", "ENOMEM"), ("keyboard", "EIO"), ("stdout", "ENOSPC"), ("stderr", "EIO")],
+            self.begin, self.finish,
+            lambda function, what, outcome: checks.get(function, check)(function, what, outcome),
+        )  # fmt: skip
+
+    def test_a_signal_at_every_call(self) -> None:
+        def check(function: str, what: str, outcome: Outcome) -> None:
+            self.assertEqual(outcome.ends(), ["quit"], f"it is told once: {outcome}")
+            self.assertIn(outcome.status, (0, 128 + signal.SIGTERM))
+            if outcome.status == 0:  # the end came first
+                self.assertEqual(outcome.heard.split(), list(TYPED))
+            if outcome.connected:
+                self.assert_whole_lines(outcome, farewell=True)
+            else:
+                self.assertEqual((function, what), ("connect", "before"))
+
+        functions = ("connect", "sendall", "recv", "stdout", "stderr", "select")
+        kinds = [(function, "before") for function in functions]
+        kinds += [(function, "after") for function in functions if function != "select"]
+        self.each_call(kinds, self.begin, self.finish, check)
+
+
+class Server(MeddlingTest):
+    def keyboard(self) -> IO[bytes]:
+        """Return an input that answers whatever is asked."""
+        answers = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed when the test is over
+        self.addCleanup(answers.close)
+        answers.write(f"{ANSWER}\n".encode() * 1000)
+        answers.seek(0)
+        return answers
+
+    def begin(self, function: str, what: str, when: str) -> Program:
+        """Start a server that may fail."""
+        return self.start(SERVER, 0, stdin=self.keyboard(), flags=meddling(function, what, when))
+
+    def port(self, server: Program) -> int:
+        """Return the port of a server, or 0 if it ends before it tells."""
+        if not self.comes(server.err, WAITING):
+            return 0
+        return int(re.findall(WAITING.encode(), server.err.data)[0])
+
+    def visit(self, port: int) -> str:
+        """Hold a conversation, as far as it goes; return what was heard."""
+        try:
+            peer = self.peer(port)
+        except ConnectionError:  # the server has ended meanwhile
+            return ""
+        peer.send(VISIT)
+        heard = peer.rest()
+        peer.close()
+        return heard
+
+    def finish(self, server: Program) -> Outcome:
+        """Visit a server, and close it if it has not closed itself. What is meddled with then
+        is too late to count."""
+        heard, over = "", False
+        port = self.port(server)
+        if port:
+            heard = self.visit(port)
+            over = self.comes(server.err, WAITING) and "meddled" not in server.err.so_far()
+            if over:
+                server.signal(signal.SIGINT)
+        outcome = self.outcome(server, heard, b"accepted" in server.err.data)
+        return outcome._replace(meddled=not over)
+
+    def assert_heard(self, heard: str) -> None:
+        """What a visitor heard is a part of the conversation, in whole lines."""
+        self.assertRegex(heard, rf"\A({GREETING} [^\n]+\n({ANSWER}\n)*)?({FAREWELL})?\Z")
+
+    def test_failures_in_a_conversation_cost_the_next_nothing(self) -> None:
+        kinds = (
+            ("setsockopt", "ENOPROTOOPT", ""), ("shutdown", "ENOTCONN", ""), ("close", "EIO", ""),
+            ("recv", "EAGAIN", ""), ("keyboard", "EAGAIN", ""), ("stdout", "EAGAIN", ""),
+            ("stderr", "EAGAIN", ""), ("stderr", "EIO", ""), ("keyboard", "EIO", "quit"),
+            ("recv", "ETIMEDOUT", r"was lost \(Connection timed out\)"),
+            ("sendall", "EPIPE", r"was lost \(Broken pipe\)"),
+        )  # fmt: skip
+        servers = [self.begin(function, what, "here == conversation") for function, what, _ in kinds]
+        for (function, what, how), server in zip(kinds, servers):
+            heard: list[str] = []
+            port = self.port(server)
+            meddled = True
+            while meddled:  # in the nth conversation with the nth call, as far as there is one
+                heard.append(self.visit(port))
+                server.err.expect("accepted\n")
+                meddled = server.err.expect(f"meddled|{WAITING}").group() == b"meddled"
+            server.signal(signal.SIGTERM)
+            self.assertEqual(server.status(), 0)
+            self.assert_calm(server)
+            notices = server.err.all().split("accepted\n")[1:]
+            usual = heard.pop()
+            self.assertEqual(usual.split("\n")[1:], [ANSWER, ANSWER, QUIT, ""])
+            self.assertTrue(heard, f"there is no {function}")
+            for number, (words, notice) in enumerate(zip(heard, notices), 1):
+                with self.subTest(function=function, what=what, number=number):
+                    self.assert_heard(words)
+                    ends = END.findall(re.sub(r"port \d+", "port", notice))
+                    if not how:
+                        self.assertEqual(words, usual)
+                    if (function, what) == ("stderr", "EIO"):
+                        self.assertLessEqual(len(ends), 1)
+                    else:
+                        self.assertEqual(len(ends), 1, notice)
+                        self.assertRegex(ends[0], rf"\A({how or BROKE}|{BROKE}.*)")
+            if not how and what == "EAGAIN":
+                self.assertEqual(server.out.data.decode(), "alice> hello\nalice> again\n" * (len(heard) + 1))
+
+    def test_a_failing_select_or_stdout_ends_the_server_in_order(self) -> None:
+        reasons = {
+            "select": "cannot wait any longer (Cannot allocate memory)",
+            "stdout": "lost stdout (Broken pipe)",
+        }
+
+        def check(function: str, _: str, outcome: Outcome) -> None:
+            reason = re.escape(reasons[function])
+            self.assertEqual(outcome.status, 1)
+            self.assertRegex(outcome.err, rf"\* server closed: it {reason}\n\Z")
+            self.assertEqual(outcome.err.count("server closed"), 1)
+            self.assert_heard(outcome.heard)
+            self.assertEqual(len(outcome.ends()), int(outcome.connected))
+            if outcome.connected:
+                self.assertTrue(outcome.heard.endswith(f"{QUIT}\n"))
+                self.assertRegex(outcome.ends()[0], rf"\A({reason}|{BROKE}.*)\Z")
+
+        kinds = [("select", "ENOMEM"), ("stdout", "EPIPE")]
+        self.each_call(kinds, self.begin, self.finish, check, when="count >= {}")
+
+    def test_a_signal_at_every_call(self) -> None:
+        def check(_: str, __: str, outcome: Outcome) -> None:
+            self.assertEqual(outcome.status, 0)
+            self.assertEqual(outcome.err.count("server closed\n"), 1, f"it is told once: {outcome}")
+            self.assert_heard(outcome.heard)
+            self.assertEqual(len(outcome.ends()), int(outcome.connected), f"it is told once: {outcome}")
+            if outcome.connected:
+                self.assertTrue(outcome.heard.endswith(f"{QUIT}\n"), outcome)
+                self.assertRegex(outcome.ends()[0], rf"\A(quit|{BROKE}.*)\Z")
+
+        functions = ("accept", "sendall", "recv", "stdout", "stderr", "select")
+        kinds = [(function, "before") for function in functions]
+        kinds += [("accept", "after"), ("select", "after")]
+        self.each_call(kinds, self.begin, self.finish, check)
+
+
+class Sending(MeddlingTest):
+    """A line that cannot be sent, and a peer that takes none."""
+
+    def test_a_failing_send_is_told_after_what_has_arrived(self) -> None:
+        for what, why in (("EPIPE", "Broken pipe"), ("ENOBUFS", "No buffer space available")):
+            server, port = self.server(flags=meddling("sendall", what, "count == 2"))
+            peer = self.visitor(port)
+            peer.send("hello\nagain\n")
+            server.out.expect("^alice> hello\n$")
+            server.type("right\n")
+            self.assertEqual(peer.rest(), "")  # and no `\\quit`
+            server.err.expect(rf"meddled\n\* alice was lost \({why}\)\n\* waiting on")
+            self.assertEqual(server.out.so_far(), "alice> hello\nalice> again\n")
+            self.visitor(port, "next")
+            server.err.expect("is next")
+            client, peer = self.client_of_peer(flags=meddling("sendall", what, "count == 2"))
+            peer.send("fine\nwell\n")
+            client.type("hello\n")
+            self.assertEqual(peer.rest(), "")
+            self.assertEqual(client.status(), 1)
+            self.assertEqual(client.out.all(), "server> fine\nserver> well\n")
+            client.err.expect(rf"meddled\n\* server was lost \({why}\)\n$")
+            self.assert_calm(server, client)
+
+    # Runs a script whose connections hold few lines that were not read.
+    NARROW = """if True:
+        import runpy, socket, sys
+        class Socket(socket.socket):
+            def __init__(self, *arguments, **options):
+                super().__init__(*arguments, **options)
+                self.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
+        socket.socket = Socket
+        sys.argv = sys.argv[1:]
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    """
+
+    def stuck(self, script: pathlib.Path) -> tuple[Program, Peer]:
+        """Return a program that waits for its peer to read, and the peer."""
+        answers = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed when the test is over
+        self.addCleanup(answers.close)
+        answers.write(b"alice\n" + (b"y" * MESSAGE_LONGEST + b"\n") * 2000)
+        answers.seek(0)
+        flags = ("-I", "-c", self.NARROW)
+        if script == SERVER:
+            program, port = self.server(stdin=answers, flags=flags)
+            peer = self.peer(port)
+            peer.send("alice\n")
+        else:
+            listener = self.listener()
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+            program = self.client_of(listener, stdin=answers, flags=flags)
+            peer = self.accept(listener)
+        peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+        peer.send("\n" * 2000)
+        program.out.expect("> \n")
+        while program.out.read(0.3):  # a message is shown whenever an answer could be sent
+            pass
+        return program, peer
+
+    def test_a_full_buffer_gets_no_half_lines(self) -> None:
+        for script in (SERVER, CLIENT):
+            for reads in (True, False):  # while the program says goodbye, or only afterwards
+                with self.subTest(script=script.name, reads=reads):
+                    program, peer = self.stuck(script)
+                    self.assertLess(program.out.data.count(b"\n"), 1900, "it did not have to wait")
+                    program.signal(signal.SIGTERM)
+                    if not reads:
+                        program.status()
+                    lines = peer.rest().split("\n")
+                    peer.close()
+                    self.assertEqual(program.status(), 0 if script == SERVER else 143)
+                    self.assertEqual(lines.pop(), "", f"half a line of {len(lines[-1])} characters")
+                    if reads:
+                        self.assertIsNone(peer.stream.error)
+                        self.assertEqual(lines.pop(), QUIT)
+                    sizes = {len(line) for line in lines[2:] if line != QUIT}
+                    self.assertEqual(sizes, {MESSAGE_LONGEST})
+                    self.assertNotIn(QUIT, lines[:-1])
+                    self.assert_calm(program)
+
+
+class Accepting(MeddlingTest):
+    @on_linux
+    def test_a_failing_accept_is_tried_again_without_hurry(self) -> None:
+        errors = (("ECONNABORTED", "Software caused connection abort"), ("EMFILE", "Too many open files"))
+        servers = [self.server(0, flags=meddling("accept", what, "count <= 2")) for what, _ in errors]
+        visitors = [self.peer(port) for _, port in servers]
+        begin = time.monotonic()
+        for (_, why), (server, _), visitor in zip(errors, servers, visitors):
+            before = processor_seconds(server.pid)
+            visitor.send("alice\nhello\n")
+            server.out.expect("alice> hello\n")
+            self.assertGreater(time.monotonic() - begin, 1.5 * PAUSE_SECONDS)
+            self.assertLess(processor_seconds(server.pid) - before, PAUSE_SECONDS / 4)
+            self.assertEqual(server.err.so_far().count(f"* cannot pick up a client: {why}; trying again\n"), 2)
+            server.signal(signal.SIGTERM)
+            visitor.line()
+            self.assert_goodbye(visitor)
+            visitor.close()
+            self.assertEqual(server.status(), 0)
+            self.assert_calm(server)
+
+    def test_a_signal_while_accept_fails_closes_the_server(self) -> None:
+        server, port = self.server(0, flags=meddling("accept", "EMFILE", ALWAYS))
+        self.peer(port)
+        server.err.expect("trying again\n")
+        server.signal(signal.SIGTERM)
+        self.assertEqual(server.status(), 0)
+        server.err.expect("server closed\n$")
+
+    def test_a_port_that_cannot_be_learned_is_the_one_asked_for(self) -> None:
+        listener = self.listener()
+        port = listener.getsockname()[1]
+        listener.close()
+        server, told = self.server(port, flags=meddling("getsockname", "ENOBUFS", ALWAYS))
+        self.assertEqual(told, port)
+        self.visitor(port)
+        server.err.expect("is alice")
+
+    def test_a_server_that_cannot_listen_says_why(self) -> None:
+        for function, what, why in (("bind", "EACCES", "Permission denied"),
+                                    ("listen", "EADDRINUSE", "Address already in use")):  # fmt: skip
+            server = self.start(SERVER, 0, flags=meddling(function, what, ALWAYS))
+            self.assertEqual(server.status(), 1)
+            server.err.expect(rf"^meddled\n\* cannot listen on localhost port 0: {why}; [^\n]+\n$")
+
+    # Runs a script with more descriptors than a select() can wait for.
+    CROWDED = """if True:
+        import os, resource, runpy, sys
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1200, hard))
+        while os.dup(2) < 1100:
+            pass
+        sys.argv = sys.argv[1:]
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    """
+
+    def test_a_descriptor_that_select_refuses_ends_a_script_in_order(self) -> None:
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        if hard != resource.RLIM_INFINITY and hard < 1200:
+            self.skipTest("so many descriptors are not allowed here")
+        flags = ("-I", "-c", self.CROWDED)
+        server = self.start(SERVER, 0, flags=flags)
+        self.assertEqual(server.status(), 1)
+        server.err.expect(r"\A\* waiting on [^\n]+\n\* server closed: it cannot wait [^\n]+\n\Z")
+        listener = self.listener()
+        client = self.client_of(listener, flags=flags)
+        peer = self.accept(listener)
+        self.assert_goodbye(peer)
+        peer.close()
+        self.assertEqual(client.status(), 1)
+        client.err.expect(r"\A\* waiting to be [^\n]+\n\* you cannot wait any longer [^\n]+\n\Z")
+
+
+class SecondOfGoodbye(ChatTest):
+    """A goodbye to a peer that does not close, in copies of the scripts that wait for it longer."""
+
+    def patient(self, script: pathlib.Path) -> pathlib.Path:
+        """Return a copy of a script whose goodbye takes longer than any deadline."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        line = rf"^(\w+ = ){GOODBYE_SECONDS}(?=  # for the last line to arrive)"
+        text, count = re.subn(line, r"\g<1>60.0", script.read_text(), flags=re.M)
+        self.assertEqual(count, 1)
+        copy = pathlib.Path(folder.name, script.name)
+        copy.write_text(text)
+        return copy
+
+    def test_ctrl_c_only_cuts_ones_own_goodbye_short(self) -> None:
+        listener = self.listener()
+        client = self.start(self.patient(CLIENT), "127.0.0.1", listener.getsockname()[1])
+        peer = self.accept(listener)
+        client.type(f"alice\n{QUIT}\n")
+        self.assertEqual(peer.line(), "alice")
+        self.assert_goodbye(peer)
+        client.signal(signal.SIGINT)
+        self.assertEqual(client.status(), 0)
+        self.assertEqual(END.findall(client.err.all()), ["quit"])
+        server = self.start(self.patient(SERVER), 0)
+        visitor = self.visitor(server.port())
+        visitor.send("hello\n")
+        server.type(f"{QUIT}\n")
+        self.assert_goodbye(visitor)
+        server.signal(signal.SIGINT)
+        self.assertEqual(server.status(), 0)
+        server.err.expect(r"\* you quit\n\* server closed\n$")
+        self.assertEqual(END.findall(server.err.all()), ["quit"])
+        self.assert_calm(client, server)
+
+
+@with_line_editing
+class LineEditing(MeddlingTest, TerminalTest):
+    """Signals and failures at a client whose person edits a line."""
+
+    def begin(self, function: str, what: str, when: str) -> Pair:
+        listener = self.listener()
+        flags = meddling(function, what, when)
+        return Pair(self.client_of(listener, terminal="in out err", flags=flags), listener)
+
+    def finish(self, client: Pair) -> Outcome:
+        """Type a username and `\\quit`, each when it is asked for, and wait for the end."""
+        program, screen = client.program, client.program.at()
+        heard, peer = "", self.picked_up(client, f"{GREETING} by hand\n")
+        if peer:
+            for text in ("alice", QUIT):
+                if screen.expect(r"\* you|(username|alice)> ").group().startswith(b"*"):
+                    break
+                program.type(text + ENTER)
+            heard = peer.rest()
+            peer.close()
+        status = program.status()
+        self.assertTrue(self.is_as_found(program), "the terminal is as it was found")
+        self.assert_calm(program)
+        shown = screen.data.decode()
+        notices = "".join(f"{notice}\n" for notice in re.findall(r"\* you [^\r\n]+", shown))
+        program.kill()
+        client.listener.close()
+        return Outcome(status, shown, notices, heard, "meddled" in shown, bool(peer))
+
+    def test_a_signal_at_every_call(self) -> None:
+        def check(function: str, _: str, outcome: Outcome) -> None:
+            if not outcome.connected:  # it came before the program was prepared for it
+                self.assertEqual((function, outcome.status), ("signal", -signal.SIGTERM))
+                return
+            self.assertEqual(outcome.ends(), ["quit"], f"it is told once: {outcome}")
+            self.assertIn(outcome.heard, ("\\quit\n", "alice\n\\quit\n"))
+            self.assertIn(outcome.status, (0, 128 + signal.SIGTERM))
+
+        kinds = [("tcsetattr", "before"), ("tcsetattr", "after"), ("setitimer", "before"),
+                 ("setitimer", "after"), ("signal", "before")]  # fmt: skip
+        self.each_call(kinds, self.begin, self.finish, check)
+
+    def test_sigquit_is_obeyed_as_the_other_signals(self) -> None:
+        for program, peer, status in (
+            (*self.client_at_turn(), 128 + signal.SIGQUIT), (*self.server_at_turn(), 0),
+        ):  # fmt: skip
+            self.type_and_see(program, "half", program.screen()[-1] + " half")
+            program.type(CTRL_BACKSLASH)
+            self.assertTrue(peer.rest().endswith(f"{QUIT}\n"))
+            peer.close()
+            self.assertEqual(program.status(), status)
+            self.assertTrue(self.is_as_found(program))
+            self.assertEqual(program.at().data.count(b"* you quit"), 1)
+            self.assert_calm(program)
+
+
+if __name__ == "__main__":
+    main()
