@@ -92,6 +92,25 @@ def processor_seconds(pid: int) -> float:
     return int(pathlib.Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
 
 
+class Patience:
+    """How long a test goes on waiting for what must happen.
+
+    A machine may stand still for a while, with every program on it. Therefore the time between two
+    looks counts for a second at most.
+    """
+
+    def __init__(self, seconds: float = DEADLINE) -> None:
+        self.left = seconds
+        self.last_look = time.monotonic()
+
+    def lasts(self) -> bool:
+        """Look at the clock, and tell whether to go on waiting."""
+        now = time.monotonic()
+        self.left -= min(now - self.last_look, 1.0)
+        self.last_look = now
+        return self.left > 0
+
+
 class Stream:
     """What comes out of a descriptor, kept whole; `expect` goes on behind what it last found.
 
@@ -121,33 +140,32 @@ class Stream:
         self.ended = not data
         return not self.ended
 
-    def wait(self, deadline: float) -> None:
-        """Wait until something comes, or a while has passed, or the stream turns out to have ended."""
-        left = deadline - time.monotonic()
+    def wait(self) -> None:
+        """Wait until something comes, or a moment has passed, or the stream is found to have ended."""
         ended = self.program_ended()  # before the read, which gets what was written before the end
-        if not self.read(max(0.0, min(left, 1.0 if ended else 0.2))) and ended:
+        if not self.read(1.0 if ended else 0.2) and ended:
             self.ended = True
 
     def expect(self, pattern: str, within: float = DEADLINE) -> re.Match[bytes]:
         """Wait for a regular expression behind the last match."""
-        deadline = time.monotonic() + within
+        patience = Patience(within)
         while True:
             match = re.compile(pattern.encode()).search(self.data, self.position)
             if match:
                 self.position = match.end()
                 return match
-            if self.ended or time.monotonic() > deadline:
+            if self.ended or not patience.lasts():
                 rest = self.data[self.position :]
                 raise AssertionError(f"no {pattern!r} in {rest!r}, behind {self.data!r}")
-            self.wait(deadline)
+            self.wait()
 
     def all(self) -> str:
         """Return everything up to the end of the stream."""
-        deadline = time.monotonic() + DEADLINE
+        patience = Patience()
         while not self.ended:
-            if time.monotonic() > deadline:
+            if not patience.lasts():
                 raise AssertionError(f"no end of the stream behind {self.data!r}")
-            self.wait(deadline)
+            self.wait()
         return self.data.decode()
 
     def so_far(self) -> str:
@@ -228,10 +246,10 @@ class Program:
         data = text.encode() if isinstance(text, str) else text
         keyboard = self.terminal.descriptor if self.terminal else self.stdin_descriptor()
         size = 64 if self.terminal else select.PIPE_BUF  # what a select() promises to have room for
-        deadline = time.monotonic() + DEADLINE
+        patience = Patience()
         with contextlib.suppress(BrokenPipeError):
             while data:
-                if time.monotonic() > deadline:
+                if not patience.lasts():
                     raise AssertionError(f"nobody reads what is typed: {data[:80]!r}")
                 if self.terminal:  # the echo is read meanwhile: a terminal that nobody reads stops
                     self.terminal.read()
@@ -256,10 +274,10 @@ class Program:
 
     def status(self, within: float = DEADLINE) -> int:
         """Wait for the end; return the exit status. What it writes meanwhile is read."""
-        deadline = time.monotonic() + within
+        patience = Patience(within)
         streams = [s for s in {self.out, self.err, self.terminal} if s and s.descriptor >= 0]
         while self.process.poll() is None:
-            if time.monotonic() > deadline:
+            if not patience.lasts():
                 raise AssertionError(f"still running; {[s.so_far() for s in streams]}")
             live = [s for s in streams if not s.ended]
             for stream in live:
@@ -278,8 +296,8 @@ class Program:
         if not self.terminal or not select.select([], [self.slave], [], 0)[1]:  # or Ctrl-S holds it
             return
         os.write(self.slave, self.LAST)
-        deadline = time.monotonic() + DEADLINE
-        while self.LAST not in self.terminal.data and time.monotonic() < deadline:
+        patience = Patience()
+        while self.LAST not in self.terminal.data and patience.lasts():
             self.terminal.read(0.1)
         self.terminal.data = self.terminal.data.replace(self.LAST, b"")
 
@@ -457,9 +475,9 @@ class ChatTest(unittest.TestCase):
 
     def wait_for(self, condition: Callable[[], bool], what: Callable[[], str]) -> None:
         """Wait until a condition is true; `what` tells of it if it does not become so."""
-        deadline = time.monotonic() + DEADLINE
+        patience = Patience()
         while not condition():
-            self.assertLess(time.monotonic(), deadline, f"not in time: {what()}")
+            self.assertTrue(patience.lasts(), f"not in time: {what()}")
             time.sleep(0.002)  # nothing tells when it becomes true
 
     def assert_goodbye(self, peer: Peer) -> None:

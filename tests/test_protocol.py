@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 import socket
-import time
 import unittest
 
 from harness import (
-    BROKE, CLIENT, CONNECTED, DEADLINE, GREETING, IN_QUEUE,
+    BROKE, CLIENT, CONNECTED, GREETING, IN_QUEUE,
     MESSAGE_LONGEST, NO_CHATSERVE, NO_USERNAME, QUIT, TOO_LONG, UNREAD_LONGEST,
-    UNREAD_TOO_LONG, USERNAME_LONGEST, USERNAME_SECONDS, ChatTest, main,
+    UNREAD_TOO_LONG, USERNAME_LONGEST, USERNAME_SECONDS, ChatTest, Patience,
+    main,
 )  # fmt: skip
 
 REFUSAL = f"^{GREETING}: "
@@ -270,13 +270,13 @@ class OtherPrograms(ChatTest):
         except OSError:
             self.skipTest(f"{address} is no address of this machine")
         other = self.start("nc", "-l", address, str(port))
-        deadline = time.monotonic() + DEADLINE
+        patience = Patience()
         while True:  # nc does not tell when it listens
             client = self.start(CLIENT, address, port)
             client.type("alice\nhello\n")
             if IN_QUEUE.encode() in client.err.expect(f"{IN_QUEUE}|refused").group():
                 break
-            self.assertLess(time.monotonic(), deadline, "nc -l does not listen")
+            self.assertTrue(patience.lasts(), "nc -l does not listen")
         other.type(f"{GREETING} by hand\nhi alice\n")
         client.out.expect("^server> hi alice\n")
         other.out.expect("^alice\nhello\n")
