@@ -424,7 +424,9 @@ def close(person: Person, peer: Peer, end: Ended) -> Ended:
     deadline = time.monotonic() + GOODBYE_SECONDS
     if end.farewell:
         peer.say_goodbye(end.farewell)
-        with contextlib.suppress(Ended):  # a signal cuts the waiting short, and nothing else
+        with contextlib.suppress(Ended):  # a signal only cuts the waiting short
+            if end is not person.must_end:
+                person.end_if_asked()
             person.interruptibly(peer.read_to_end, deadline)
     with contextlib.suppress(OSError):
         peer.sock.close()
