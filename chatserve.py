@@ -261,16 +261,18 @@ class Person:
     def write(self, stream: TextIO, text: str) -> None:
         """Write, whatever signal comes. That stdout cannot be written ends the program."""
         data = text.encode(stream.encoding, "replace")
-        try:
-            while data:
+        while data:
+            try:
                 if self.select([], [stream], GOODBYE_SECONDS):
-                    with contextlib.suppress(BlockingIOError):  # another process has set it so
-                        data = data[os.write(stream.fileno(), data) :]
+                    data = data[os.write(stream.fileno(), data) :]
                 elif self.must_end:  # nobody reads it, which is no reason to stay
                     return
-        except OSError as error:
-            if stream is sys.stdout:
-                self.end_program(f"lost stdout ({why(error)})")
+            except BlockingIOError:  # another process has set it non-blocking
+                continue
+            except OSError as error:
+                if stream is sys.stdout:
+                    self.end_program(f"lost stdout ({why(error)})")
+                return
 
     def write_line(self, stream: TextIO, line: str) -> None:
         """Write a line of its own: below a prompt, or in place of the echo of half a line."""

@@ -297,7 +297,7 @@ class Program:
             return
         os.write(self.slave, self.LAST)
         patience = Patience()
-        while self.LAST not in self.terminal.data and patience.lasts():
+        while self.LAST not in self.terminal.data and not self.terminal.ended and patience.lasts():
             self.terminal.read(0.1)
         self.terminal.data = self.terminal.data.replace(self.LAST, b"")
 
