@@ -12,7 +12,6 @@ if __name__ == "__main__":  # so that a Ctrl-C during the imports below shows no
 
 import argparse
 import contextlib
-import importlib
 import os
 import re
 import select
@@ -344,7 +343,8 @@ class Person:
 def line_editor() -> Any:
     """Return the module readline, prepared, where lines can be edited with it, or None."""
     with contextlib.suppress(ImportError):
-        editor = importlib.import_module("readline")
+        import readline as editor  # noqa: PLC0415 - some Pythons lack it, and few runs need it
+
         gnu = "libedit" not in (editor.__doc__ or "")  # which loses keys and spins with a timer
         if gnu and os.environ.get("TERM", "dumb") not in ("", "dumb"):
             editor.set_auto_history(False)

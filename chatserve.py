@@ -12,7 +12,6 @@ if __name__ == "__main__":  # so that a Ctrl-C during the imports below shows no
 
 import argparse
 import contextlib
-import importlib
 import os
 import re
 import select
@@ -344,7 +343,8 @@ class Person:
 def line_editor() -> Any:
     """Return the module readline, prepared, where lines can be edited with it, or None."""
     with contextlib.suppress(ImportError):
-        editor = importlib.import_module("readline")
+        import readline as editor  # noqa: PLC0415 - some Pythons lack it, and few runs need it
+
         gnu = "libedit" not in (editor.__doc__ or "")  # which loses keys and spins with a timer
         if gnu and os.environ.get("TERM", "dumb") not in ("", "dumb"):
             editor.set_auto_history(False)
@@ -472,14 +472,12 @@ def converse(person: Person, peer: Peer) -> None:
     except Ended as end:
         in_a_line = person.at_prompt and not end.by_us
         close(person, peer, end)
-        if in_a_line:
-            person.wait([], seconds=PAUSE_SECONDS)
+        person.wait([], seconds=PAUSE_SECONDS if in_a_line else 0)
 
 
 def serve(person: Person, listener: socket.socket, address: str) -> NoReturn:
     """Pick up one client after the other, until Ended is raised because the program has to end."""
     while True:
-        person.end_if_asked()
         person.notice(f"waiting on {address} (Ctrl-C closes)")
         while not person.wait([listener]):
             pass
