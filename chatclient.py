@@ -54,8 +54,8 @@ OTHER_KEYS = re.compile(rb"\x1b(\[[0-?]*[ -/]*[@-~]|O?[ -~])?|[\x00-\x08\x0b-\x1
 
 
 class Ended(Exception):
-    """The conversation is over. `how` follows a name: "quit", "left"; `by_us` tells whether it
-    was this side's doing; `farewell` is the last line still to be sent, "" for none; `status` is
+    """The conversation is over. `how` goes on behind a name: "alice left"; `by_us` tells whether
+    it was this side's doing; `farewell` is the last line still to be sent, "" for none; `status` is
     the exit status of the client that follows."""
 
     def __init__(self, how: str, by_us: bool = False, farewell: str = QUIT, status: int = 1):
@@ -175,18 +175,18 @@ class Person:
                 setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
             getattr(sys, name).reconfigure(errors="replace")
         self.typed = b""  # what was typed and not taken yet
-        self.terminal = [0] if os.isatty(0) else []  # the keyboard, if a person sits at it
+        self.terminal = [0] if os.isatty(0) else []  # for select(): a keyboard where a person sits
         self.prompt_stream = sys.stdout if os.isatty(1) else sys.stderr
         self.at_prompt = False  # whether the cursor stands behind a prompt without an Enter
         self.must_end: Ended | None = None  # why the program has to end, once it has to
-        self.interruptible = False  # whether that may interrupt what is being done
+        self.interruptible = False  # whether a signal's handler may raise now
         self.editor: Any = line_editor() if self.terminal and os.isatty(1) else None
         for signum in SIGNALS:
             if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:  # nohup
                 signal.signal(signum, lambda signum, _: self.end_program("quit", 128 + signum))
 
     def end_program(self, how: str, status: int = 1) -> None:
-        """Note that the program has to end, and raise that if it may. A second end is none."""
+        """Note that the program has to end, and raise that if it may. Only the first reason counts."""
         if not self.must_end:
             self.must_end = Ended(how, by_us=True, status=status)
             if self.interruptible:
@@ -233,8 +233,9 @@ class Person:
         if not data and self.terminal:  # what is half typed before a Ctrl-D is not sent
             self.typed = b""
         end = b"\n" if self.typed else b"\\quit\n"
-        keys = OTHER_KEYS.sub(b"", data) if self.editor else data  # which readline did not see
-        self.typed = self.typed[: UNREAD_BYTES + 1] + (keys if data else end)  # not all of a line
+        keys = OTHER_KEYS.sub(b"", data) if self.editor else data  # that came before readline could
+        # Of a line that never ends only a part is kept.
+        self.typed = self.typed[: UNREAD_BYTES + 1] + (keys if data else end)
 
     def has_line(self) -> bool:
         return b"\n" in self.typed
@@ -304,7 +305,7 @@ class Person:
 
         def interrupt(signum: int, _: object) -> None:
             if self.interruptible:
-                self.interruptible = False  # by the next tick
+                self.interruptible = False  # so that a second signal does not raise in here
                 self.end_if_asked()
                 look()
                 if signum == signal.SIGTSTP:
@@ -313,10 +314,10 @@ class Person:
 
         half, self.typed = self.typed.decode(sys.stdin.encoding, "replace"), b""
         self.editor.set_startup_hook(lambda: self.editor.insert_text(half))
-        termios.tcdrain(0)  # a process in the background is stopped here, before it asks for modes
+        termios.tcdrain(0)  # in the background this stops it: the modes are the shell's there
         modes = termios.tcgetattr(0)
         edited = [modes[0] & ~termios.IXON, *modes[1:3], modes[3] | termios.NOFLSH, *modes[4:]]
-        signal.signal(signal.SIGALRM, interrupt)
+        on_alarm = signal.signal(signal.SIGALRM, interrupt)
         signal.siginterrupt(signal.SIGALRM, False)  # a write cut short would lose characters
         on_suspend = signal.signal(signal.SIGTSTP, interrupt)
         try:
@@ -330,10 +331,12 @@ class Person:
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGTSTP, on_suspend)
-            termios.tcsetattr(0, termios.TCSANOW, modes)
+            signal.signal(signal.SIGALRM, on_alarm)
+            with contextlib.suppress(termios.error):  # what was typed is not lost for that
+                termios.tcsetattr(0, termios.TCSANOW, modes)
         self.typed = text.encode(sys.stdin.encoding, "replace")
         self.at_prompt = not self.has_line()
-        if self.at_prompt:  # it was Ctrl-Z, unless it is over
+        if self.at_prompt:  # there is no whole line: Ctrl-Z was typed, unless it is over
             self.end_if_asked()
             look()
             self.write(self.prompt_stream, "\n")
@@ -371,8 +374,8 @@ def tell(person: Person, peer: Peer, line: str) -> None:
 
 
 def hear(person: Person, peer: Peer, not_sent: str = "", deadline: float = float("inf")) -> str:
-    """Return the peer's next line, a username's until a deadline of time.monotonic(). Of a line
-    that the person types meanwhile, tell why it is not sent: whose turn it is, unless given."""
+    """Return the peer's next line, and raise Ended if a username comes after the `deadline`, a
+    time.monotonic(). A line typed meanwhile is `not_sent` for that reason, or for whose turn it is."""
     began = time.monotonic()
     while not peer.has_line():
         if peer.ended:
@@ -415,8 +418,8 @@ def take_turns(person: Person, peer: Peer, name: str) -> NoReturn:
 
 
 def close(person: Person, peer: Peer, end: Ended) -> Ended:
-    """Show what came before the peer's end, tell of the end, and say goodbye; return what the end
-    was in the end."""
+    """Show what came before the peer's end, tell of the end, and say goodbye. Return the end
+    that counts: showing what came before it may bring up a worse one."""
     try:
         while end is peer.ended and peer.has_line():
             show(person, peer, peer.take_line())
@@ -459,6 +462,7 @@ def connect(person: Person, host: str, port: int) -> Peer:
             peer = Peer(socket.socket(*kind), f"{host} port {port}", refusal="")
             peer.sock.settimeout(CONNECT_SECONDS)
             with contextlib.suppress(Ended):  # if the connection stands already, it is told
+                person.end_if_asked()
                 person.interruptibly(peer.sock.connect, address)
             peer.sock.settimeout(None)
             return peer
@@ -497,6 +501,8 @@ def main(person: Person) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("host", metavar="HOST", help="a name, an IPv4 or an IPv6 address")
     parser.add_argument("port", metavar="PORT", help="a number from 1 to 65535")
+    # argparse would leave a traceback where stdout is gone.
+    parser.print_help = lambda _=None: person.write(sys.stdout, parser.format_help())  # type: ignore
     args = parser.parse_args()
     if not (args.port.isdecimal() and len(args.port) < 6 and 1 <= int(args.port) <= 65535):
         parser.error("PORT is a number from 1 to 65535")
