@@ -202,6 +202,15 @@ class Streams(ChatTest):
                 self.assertEqual(client.status(), 1)
                 self.assert_calm(server, client)
 
+    def test_a_stdout_that_is_gone_when_the_last_lines_are_shown(self) -> None:
+        reader, stdout = os.pipe()
+        os.close(reader)
+        self.addCleanup(os.close, stdout)
+        client, peer = self.client_of_peer(stdout=stdout)
+        peer.send(f"out of turn\n{QUIT}\n")
+        self.assertEqual(client.status(), 1)
+        client.err.expect(r"\* you lost stdout .*\n")
+
     def test_a_stderr_that_is_gone_changes_nothing(self) -> None:
         reader, stderr = os.pipe()
         os.close(reader)
