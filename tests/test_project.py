@@ -6,12 +6,13 @@ import os
 import pathlib
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 import unittest
 from itertools import zip_longest
 
-from harness import CLIENT, ROOT, SERVER, ChatTest, main
+from harness import CLIENT, DEADLINE, ROOT, SERVER, ChatTest, main
 
 MARKER = "# ===="
 
@@ -21,6 +22,15 @@ def shared_block(script: pathlib.Path) -> list[tuple[int, str]]:
     lines = list(enumerate(script.read_text().splitlines(), 1))
     first, second = (i for i, (_, line) in enumerate(lines) if line.startswith(MARKER))
     return lines[first : second + 1]
+
+
+class Scripts(unittest.TestCase):
+    def test_both_can_be_started_by_their_names(self) -> None:
+        for script in (SERVER, CLIENT):
+            result = subprocess.run(
+                [str(script), "--help"], capture_output=True, timeout=DEADLINE, check=False
+            )
+            self.assertEqual(result.returncode, 0)
 
 
 class SharedBlock(unittest.TestCase):
