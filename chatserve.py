@@ -20,7 +20,7 @@ import sys
 import termios
 import time
 
-TYPE_CHECKING = False
+TYPE_CHECKING = False  # importing typing would take a fifth of the start-up
 if TYPE_CHECKING:
     from typing import Any, Callable, NoReturn, TextIO
 
@@ -78,12 +78,14 @@ def message_fault(text: str) -> str:
 
 def why(error: Exception) -> str:
     """Return in plain words why a system call, or the look-up of a host, failed."""
-    plain = "it is no name of a host" if isinstance(error, UnicodeError) else error
+    # socket.create_server() adds "(while attempting to bind ...)" to the reason.
+    plain = "it is not the name of a host" if isinstance(error, UnicodeError) else error
     return str(getattr(error, "strerror", None) or plain).partition(" (while")[0]
 
 
 class Peer:
-    """The other side of one connection. Nothing here waits, but for the goodbye."""
+    """The other side of one connection. Nothing here waits but the goodbye, and a `send` to a
+    connection that does not take a whole line."""
 
     def __init__(self, sock: socket.socket, name: str, refusal: str) -> None:
         self.sock = sock
@@ -233,7 +235,7 @@ class Person:
         if not data and self.terminal:  # what is half typed before a Ctrl-D is not sent
             self.typed = b""
         end = b"\n" if self.typed else b"\\quit\n"
-        keys = OTHER_KEYS.sub(b"", data) if self.editor else data  # that came before readline could
+        keys = OTHER_KEYS.sub(b"", data) if self.editor else data  # readline saw none of these
         # Of a line that never ends only a part is kept.
         self.typed = self.typed[: UNREAD_BYTES + 1] + (keys if data else end)
 
@@ -314,7 +316,7 @@ class Person:
 
         half, self.typed = self.typed.decode(sys.stdin.encoding, "replace"), b""
         self.editor.set_startup_hook(lambda: self.editor.insert_text(half))
-        termios.tcdrain(0)  # in the background this stops it: the modes are the shell's there
+        termios.tcdrain(0)  # in the background, this stops it before the shell's modes are read
         modes = termios.tcgetattr(0)
         edited = [modes[0] & ~termios.IXON, *modes[1:3], modes[3] | termios.NOFLSH, *modes[4:]]
         on_alarm = signal.signal(signal.SIGALRM, interrupt)
@@ -326,7 +328,7 @@ class Person:
             text = self.interruptibly(input, prompt).replace("\n", " ") + "\n"
         except EOFError:
             text = f"{QUIT}\n"
-        except (KeyboardInterrupt, SystemError):  # so does input() end after two signals, too
+        except (KeyboardInterrupt, SystemError):  # two signals at once end input() like this, too
             text = self.editor.get_line_buffer().replace("\n", " ")
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -336,7 +338,7 @@ class Person:
                 termios.tcsetattr(0, termios.TCSANOW, modes)
         self.typed = text.encode(sys.stdin.encoding, "replace")
         self.at_prompt = not self.has_line()
-        if self.at_prompt:  # there is no whole line: Ctrl-Z was typed, unless it is over
+        if self.at_prompt:  # without a whole line: Ctrl-Z was typed, or it is over
             self.end_if_asked()
             look()
             self.write(self.prompt_stream, "\n")
@@ -507,7 +509,7 @@ def main(person: Person) -> int:
     port = int(args.port)
     try:
         family, *_, address = min(socket.getaddrinfo(args.host, port, type=socket.SOCK_STREAM))
-        listener = socket.create_server(address, family=family)  # min: AF_INET is the smaller
+        listener = socket.create_server(address, family=family)  # min() takes IPv4 first
     except (OSError, UnicodeError) as error:
         where = f"{args.host} port {port}"
         person.notice(f"cannot listen on {where}: {why(error)}; try another PORT or HOST")
