@@ -155,8 +155,8 @@ class Stream:
                 self.position = match.end()
                 return match
             if self.ended or not patience.lasts():
-                rest = self.data[self.position :]
-                raise AssertionError(f"no {pattern!r} in {rest!r}, behind {self.data!r}")
+                rest, all_of_it = self.data[self.position :][:2000], self.data[-2000:]
+                raise AssertionError(f"no {pattern!r} in {rest!r}, at the end of {all_of_it!r}")
             self.wait()
 
     def all(self) -> str:
