@@ -37,8 +37,7 @@ USERNAME_SECONDS = 120  # from the greeting to the end of the username's line
 MESSAGE_CHARACTERS = 500
 UNREAD_BYTES = 64 * 1024  # of lines that wait for the peer's next turns, and of one read
 GOODBYE_SECONDS = 1.0  # for the last line to arrive
-SELECT_SECONDS = 1.0  # a signal right before a select() is only handled when the select() returns
-TICK_SECONDS = 0.2  # between two looks at the socket while a line is edited
+TICK_SECONDS = 0.1  # between two looks for what cannot end a wait by itself, such as a signal
 BELL_SECONDS = 10  # whoever waited for longer may be looking elsewhere
 TEE_SECONDS = 0.05  # for another process, such as tee, to show the message before the prompt
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -51,6 +50,8 @@ ESCAPES = {c: f"\\x{c:02x}" if c < 256 else f"\\u{c:04x}" for codes in UNSAFE fo
 QUIT_LINE = re.compile(rb"^\\quit\r?\n", re.MULTILINE)
 # Keys that are no character: escape sequences, such as an arrow's (ECMA-48), and controls.
 OTHER_KEYS = re.compile(rb"\x1b(\[[0-?]*[ -/]*[@-~]|O?[ -~])?|[\x00-\x08\x0b-\x1f\x7f]")
+PASTES_MARKED = "\x1b[?2004h"  # so that the lines of a paste are one (xterm, "bracketed paste")
+PASTES_UNMARKED = "\x1b[?2004l"
 
 
 class Ended(Exception):
@@ -84,7 +85,7 @@ def why(error: Exception) -> str:
 
 
 class Peer:
-    """The other side of one connection. Nothing here waits but the goodbye, and a `send` to a
+    """The other side of one connection. Nothing here waits but `close`, and a `send` to a
     connection that does not take a whole line."""
 
     def __init__(self, sock: socket.socket, name: str, refusal: str) -> None:
@@ -138,26 +139,23 @@ class Peer:
             raise self.ended
 
     def send(self, line: str) -> None:
-        """Send a line. Where that fails, the peer has ended it, after all that has come from it."""
+        """Send a line. Where that fails, note that the peer ended it, after what came from it."""
         try:
             self.sock.sendall(f"{line}\n".encode("utf-8", "replace"))
         except OSError as error:
             self.look()
             self.ended = Ended(f"was lost ({why(error)})", farewell="")
-            raise self.ended from None
 
-    def say_goodbye(self, farewell: str) -> None:
-        """Send the last line, and that it was the last."""
-        with contextlib.suppress(OSError):  # the peer is gone, or does not read
-            self.sock.settimeout(GOODBYE_SECONDS)
-            self.sock.sendall(f"{farewell}\n".encode("utf-8", "replace"))
-            self.sock.shutdown(socket.SHUT_WR)
-
-    def read_to_end(self, deadline: float) -> None:
-        """Read until the peer has closed too, or a time.monotonic(). To close with something unread
-        is a reset, which may overtake the last line (RFC 1122, 4.2.2.13)."""
-        with contextlib.suppress(OSError):
-            while (left := deadline - time.monotonic()) > 0:
+    def close(self, farewell: str) -> None:
+        """Send the last line, if there is one, and read until the peer has closed too: to close
+        with something unread is a reset, which may overtake the line (RFC 1122, 4.2.2.13)."""
+        deadline = time.monotonic() + GOODBYE_SECONDS
+        with contextlib.suppress(OSError), self.sock:  # the peer is gone, or does not read
+            if farewell:
+                self.sock.settimeout(GOODBYE_SECONDS)
+                self.sock.sendall(f"{farewell}\n".encode("utf-8", "replace"))
+                self.sock.shutdown(socket.SHUT_WR)
+            while farewell and (left := deadline - time.monotonic()) > 0:
                 self.sock.settimeout(left)
                 if not self.sock.recv(UNREAD_BYTES):
                     break
@@ -178,72 +176,86 @@ class Person:
             getattr(sys, name).reconfigure(errors="replace")
         self.typed = b""  # what was typed and not taken yet
         self.terminal = [0] if os.isatty(0) else []  # for select(): a keyboard where a person sits
+        self.modes: list[Any] = []  # the terminal's, as found; none while it is the shell's
         self.prompt_stream = sys.stdout if os.isatty(1) else sys.stderr
         self.at_prompt = False  # whether the cursor stands behind a prompt without an Enter
         self.must_end: Ended | None = None  # why the program has to end, once it has to
-        self.interruptible = False  # whether a signal's handler may raise now
         self.editor: Any = line_editor() if self.terminal and os.isatty(1) else None
         for signum in SIGNALS:
             if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:  # nohup
                 signal.signal(signum, lambda signum, _: self.end_program("quit", 128 + signum))
+        self.take_terminal()
+
+    def take_terminal(self) -> None:
+        """Note how the terminal is found. From here on a Ctrl-Z waits until the process may stop."""
+        with contextlib.suppress(termios.error):  # it is none, or has hung up
+            termios.tcdrain(0)  # in the background, this stops the process
+            self.modes = termios.tcgetattr(0)
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTSTP])
+            if self.editor:  # Ctrl-S stops nothing, and Ctrl-Z forgets nothing
+                iflag, oflag, cflag, lflag, *rest = self.modes
+                edited = [iflag & ~termios.IXON, oflag, cflag, lflag | termios.NOFLSH, *rest]
+                termios.tcsetattr(0, termios.TCSANOW, edited)
+
+    def leave_terminal(self) -> None:
+        """Leave the terminal as it was found, and nothing that was typed to the next reader."""
+        with contextlib.suppress(termios.error):
+            if self.modes:
+                termios.tcsetattr(0, termios.TCSAFLUSH, self.modes)
+            self.modes = []
 
     def end_program(self, how: str, status: int = 1) -> None:
-        """Note that the program has to end, and raise that if it may. Only the first reason counts."""
-        if not self.must_end:
-            self.must_end = Ended(how, by_us=True, status=status)
-            if self.interruptible:
-                raise self.must_end
+        """Note that the program has to end, and why. Only the first reason counts."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # a second one changes nothing
+        self.must_end = self.must_end or Ended(how, by_us=True, status=status)
 
-    def end_if_asked(self) -> None:
+    def stop_or_end(self) -> None:
+        """Stop the process if Ctrl-Z was typed, and raise Ended if the program has to end."""
+        if self.modes and signal.SIGTSTP in signal.sigpending():
+            self.leave_terminal()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTSTP])  # it stops here
+            if not self.must_end:
+                self.take_terminal()
         if self.must_end:
             raise self.must_end
 
-    def interruptibly(self, action: Callable[..., Any], *arguments: Any) -> Any:
-        """Return what the action returns. A signal meanwhile raises Ended."""
-        self.interruptible = True
-        try:
-            return action(*arguments)
-        finally:
-            self.interruptible = False
-
     def select(self, readers: Any, writers: Any, seconds: float) -> Any:
-        """Return what is ready within so many seconds."""
+        """Return what can be read, and what can be written, within so many seconds."""
         try:
-            readable, writable, _ = select.select(readers, writers, [], seconds)
-            return readable + writable
+            return select.select(readers, writers, [], seconds)[:2]
         except (OSError, ValueError) as error:  # ValueError: a descriptor beyond 1023
             self.end_program(f"cannot wait any longer ({why(error)})")
-            return writers  # so that a notice of this is written
+            return [], writers  # so that a notice of this is written
 
-    def wait(self, readers: Any, writers: Any = (), seconds: float = SELECT_SECONDS) -> Any:
-        """Return what is ready within so many seconds; read what was typed if the keyboard is."""
-        self.end_if_asked()
-        ready = self.interruptibly(self.select, readers, writers, seconds)
-        if 0 in ready:
+    def wait(self, readers: Any, writers: Any = (), seconds: float = TICK_SECONDS) -> Any:
+        """Do as `select` does, and read what was typed."""
+        readable, writable = self.select(readers, writers, seconds)
+        if 0 in readable:
             self.read_keyboard()
-        return ready
+        self.stop_or_end()
+        return readable, writable
 
     def read_keyboard(self) -> None:
         """Read once what was typed. A CR is an Enter, and the end of the input a line `\\quit`."""
         try:
-            data = self.interruptibly(os.read, 0, UNREAD_BYTES).replace(b"\r", b"\n")
+            data = os.read(0, UNREAD_BYTES).replace(b"\r", b"\n")
         except BlockingIOError:  # another process has set it non-blocking, and was faster
             return
         except OSError:  # it is closed, hung up, or was opened by nohup for writing only
             data = b""
         self.at_prompt = self.at_prompt and b"\n" not in data
-        if not data and self.terminal:  # what is half typed before a Ctrl-D is not sent
-            self.typed = b""
-        end = b"\n" if self.typed else b"\\quit\n"
+        if not data:  # half a line before it is sent from a pipe, and not before a Ctrl-D
+            self.typed, data = b"" if self.terminal else self.typed + b"\n", b"\\quit\n"
         keys = OTHER_KEYS.sub(b"", data) if self.editor else data  # readline saw none of these
         # Of a line that never ends only a part is kept.
-        self.typed = self.typed[: UNREAD_BYTES + 1] + (keys if data else end)
+        self.typed = self.typed[: UNREAD_BYTES + 1] + keys
 
     def has_line(self) -> bool:
         return b"\n" in self.typed
 
     def take_line(self, remember: bool = True) -> str:
         """Return the next line typed, and remember it in the history. `\\quit` raises Ended."""
+        self.stop_or_end()  # a hang-up is also an end of the input
         line, _, self.typed = self.typed.partition(b"\n")
         text = line.decode(sys.stdin.encoding, "replace")
         if text.strip() == QUIT:
@@ -263,18 +275,13 @@ class Person:
     def write(self, stream: TextIO, text: str) -> None:
         """Write, whatever signal comes. That stdout cannot be written ends the program."""
         data = text.encode(stream.encoding, "replace")
-        while data:
-            try:
-                if self.select([], [stream], GOODBYE_SECONDS):
+        try:  # once the program has to end, that nobody reads is no reason to stay
+            while data and (self.select([], [stream], GOODBYE_SECONDS)[1] or not self.must_end):
+                with contextlib.suppress(BlockingIOError):  # another process has set it so
                     data = data[os.write(stream.fileno(), data) :]
-                elif self.must_end:  # nobody reads it, which is no reason to stay
-                    return
-            except BlockingIOError:  # another process has set it non-blocking
-                continue
-            except OSError as error:
-                if stream is sys.stdout:
-                    self.end_program(f"lost stdout ({why(error)})")
-                return
+        except OSError as error:
+            if stream is sys.stdout:
+                self.end_program(f"cannot write to stdout any longer ({why(error)})")
 
     def write_line(self, stream: TextIO, line: str) -> None:
         """Write a line of its own: below a prompt, or in place of the echo of half a line."""
@@ -286,63 +293,57 @@ class Person:
     def notice(self, text: str) -> None:
         self.write_line(sys.stderr, f"* {text.translate(ESCAPES)}")
 
-    def prompt(self, text: str, look: Callable[[], None]) -> None:
-        """Ask for a line, if a person sits there. Where it can be edited, wait until it is typed,
-        and call `look`, which may raise, now and then."""
+    def prompt(self, text: str) -> None:
+        """Ask for a line, if a person sits there, and unless `edit` does."""
         self.at_prompt = bool(self.terminal)
-        if self.editor:
-            with contextlib.suppress(termios.error):  # it has hung up: its end is read elsewhere
-                while not self.has_line():
-                    self.edit(text, look)
-        elif self.terminal:
+        if self.terminal and not self.editor:
             time.sleep(TEE_SECONDS)
             self.write(self.prompt_stream, text)
 
-    # input() waits for keys alone: the end of the conversation would go unnoticed until Enter.
-    # Therefore a timer interrupts it now and then to look at the socket, and what the timer's
-    # handler raises goes through input() to the caller.
     def edit(self, prompt: str, look: Callable[[], None]) -> None:
         """Have a line edited with readline, and call `look`, which may raise, now and then. After
-        Ctrl-Z, which stops the process, what is half typed is left to the next call."""
+        Ctrl-Z, what is half typed is left to the next call."""
 
-        def interrupt(signum: int, _: object) -> None:
-            if self.interruptible:
-                self.interruptible = False  # so that a second signal does not raise in here
-                self.end_if_asked()
-                look()
-                if signum == signal.SIGTSTP:
-                    raise KeyboardInterrupt
-                self.interruptible = True
+        def interrupt() -> None:
+            if signal.SIGTSTP in signal.sigpending():
+                raise KeyboardInterrupt
+            self.stop_or_end()
+            look()
 
         half, self.typed = self.typed.decode(sys.stdin.encoding, "replace"), b""
         self.editor.set_startup_hook(lambda: self.editor.insert_text(half))
-        termios.tcdrain(0)  # in the background, this stops it before the shell's modes are read
-        modes = termios.tcgetattr(0)
-        edited = [modes[0] & ~termios.IXON, *modes[1:3], modes[3] | termios.NOFLSH, *modes[4:]]
-        on_alarm = signal.signal(signal.SIGALRM, interrupt)
-        signal.siginterrupt(signal.SIGALRM, False)  # a write cut short would lose characters
-        on_suspend = signal.signal(signal.SIGTSTP, interrupt)
+        self.write(sys.stdout, PASTES_MARKED)
         try:
-            termios.tcsetattr(0, termios.TCSANOW, edited)
-            signal.setitimer(signal.ITIMER_REAL, TICK_SECONDS, TICK_SECONDS)
-            text = self.interruptibly(input, prompt).replace("\n", " ") + "\n"
+            text = self.call(interrupt, input, prompt).replace("\n", " ") + "\n"
+            self.at_prompt = False
         except EOFError:
             text = f"{QUIT}\n"
-        except (KeyboardInterrupt, SystemError):  # two signals at once end input() like this, too
+        except KeyboardInterrupt:
             text = self.editor.get_line_buffer().replace("\n", " ")
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGTSTP, on_suspend)
-            signal.signal(signal.SIGALRM, on_alarm)
-            with contextlib.suppress(termios.error):  # what was typed is not lost for that
-                termios.tcsetattr(0, termios.TCSANOW, modes)
+            self.write(sys.stdout, PASTES_UNMARKED)
         self.typed = text.encode(sys.stdin.encoding, "replace")
-        self.at_prompt = not self.has_line()
-        if self.at_prompt:  # without a whole line: Ctrl-Z was typed, or it is over
-            self.end_if_asked()
+        self.stop_or_end()
+
+    # Some calls wait for one thing alone, as input() does for keys: that the conversation is over
+    # would go unnoticed until Enter. Therefore a timer interrupts such a call now and then, and what
+    # the timer's handler raises goes through the call to the caller.
+    def call(self, look: Callable[[], None], function: Any, *arguments: Any) -> Any:
+        """Return what a function that waits returns, and call `look`, which may raise, meanwhile."""
+
+        def tick(*_: object) -> None:
+            signal.setitimer(signal.ITIMER_REAL, 0)  # if it raises, it does so once
             look()
-            self.write(self.prompt_stream, "\n")
-            os.kill(os.getpid(), signal.SIGTSTP)
+            signal.setitimer(signal.ITIMER_REAL, TICK_SECONDS, TICK_SECONDS)
+
+        signal.signal(signal.SIGALRM, tick)
+        signal.siginterrupt(signal.SIGALRM, False)  # a write cut short would lose characters
+        signal.setitimer(signal.ITIMER_REAL, TICK_SECONDS, TICK_SECONDS)
+        try:
+            return function(*arguments)
+        finally:
+            signal.signal(signal.SIGALRM, lambda *_: None)  # a tick may be due already
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def line_editor() -> Any:
@@ -354,8 +355,10 @@ def line_editor() -> Any:
         if gnu and os.environ.get("TERM", "dumb") not in ("", "dumb"):
             editor.set_auto_history(False)
             editor.set_completer(lambda *_: None)  # without one, keys list the files' names
-            for setting in ("enable-bracketed-paste on", "bell-style none"):
-                editor.parse_and_bind(f"set {setting}")
+            editor.parse_and_bind("set bell-style none")
+            # Its own setting for this leaves an empty line after each line, once Ctrl-D was typed.
+            editor.parse_and_bind("set enable-bracketed-paste off")
+            editor.parse_and_bind(r'"\e[200~": bracketed-paste-begin')
             return editor
     return None
 
@@ -365,14 +368,7 @@ def show(person: Person, peer: Peer, text: str) -> None:
     if fault := message_fault(text):
         raise peer.broke(fault)
     person.write_line(sys.stdout, f"{peer.name}> {text.translate(ESCAPES)}")
-    person.end_if_asked()
-
-
-def tell(person: Person, peer: Peer, line: str) -> None:
-    """Send a line to the peer, once the connection takes a whole one."""
-    while not person.wait([], [peer.sock]):
-        pass
-    peer.send(line)
+    person.stop_or_end()
 
 
 def hear(person: Person, peer: Peer, not_sent: str = "", deadline: float = float("inf")) -> str:
@@ -395,13 +391,20 @@ def hear(person: Person, peer: Peer, not_sent: str = "", deadline: float = float
 
 
 def ask(person: Person, peer: Peer, prompt: str, fault: Fault, remember: bool = True) -> str:
-    """Return a line without fault that the person types; remember each one in the history."""
+    """Return a line without fault that the person types; remember each one in the history. Ask as
+    soon as the connection takes a whole line, so that to send it does not wait."""
     while True:
-        peer.look()
-        person.prompt(prompt, peer.look)
+        writable = False
+        while not writable:
+            readable, writable = person.wait([peer.sock], [peer.sock])
+            if readable or peer.ended:
+                peer.look()
+        person.prompt(prompt)
         while not person.has_line():
-            person.wait([peer.sock, 0])
-            peer.look()
+            if person.editor:
+                person.edit(prompt, peer.look)
+            elif peer.sock in person.wait([peer.sock, 0])[0]:
+                peer.look()
         text = person.take_line(remember)
         wrong = fault(text) if text.strip() else "nothing but white space"
         if not wrong:
@@ -415,7 +418,7 @@ def ask(person: Person, peer: Peer, prompt: str, fault: Fault, remember: bool = 
 def take_turns(person: Person, peer: Peer, name: str) -> NoReturn:
     """Send what the person types, and show what the peer sends, in turn, until Ended is raised."""
     while True:
-        tell(person, peer, ask(person, peer, f"{name}> ", message_fault))
+        peer.send(ask(person, peer, f"{name}> ", message_fault))
         show(person, peer, hear(person, peer))
 
 
@@ -428,25 +431,18 @@ def close(person: Person, peer: Peer, end: Ended) -> Ended:
     except Ended as worse:
         end = worse
     person.notice(f"{'you' if end.by_us else peer.name} {end.how}")
-    deadline = time.monotonic() + GOODBYE_SECONDS
-    if end.farewell:
-        peer.say_goodbye(end.farewell)
-        with contextlib.suppress(Ended):  # a signal only cuts the waiting short
-            if end is not person.must_end:
-                person.end_if_asked()
-            person.interruptibly(peer.read_to_end, deadline)
-    with contextlib.suppress(OSError):
-        peer.sock.close()
+    peer.close(end.farewell)
     return end
 
 
 def run(main: Callable[[Person], int]) -> int:
     """Return the exit status of `main`, which is given the person here."""
     person = Person()
-    status = main(person)
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # from here on the status stands
-    person.forget_typed()
-    return status
+    try:
+        return main(person)
+    finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # from here on the status stands
+        person.leave_terminal()
 
 
 # ==== The end of what both scripts share. ====
@@ -455,22 +451,18 @@ def run(main: Callable[[Person], int]) -> int:
 PAUSE_SECONDS = 1.0  # for a person in a line to a client that is gone, or where accept() failed
 
 
-def learn_username(person: Person, peer: Peer) -> None:
-    """Greet a client, and learn its username. One that breaks a rule is told why it is refused."""
-    tell(person, peer, f"{GREETING_START} here: send a username, then take turns; {QUIT} ends")
-    name = hear(person, peer, deadline=time.monotonic() + USERNAME_SECONDS)
-    if fault := username_fault(name):
-        raise peer.broke(fault)
-    person.notice(f"{peer.name} is {name}")
-    peer.name, peer.refusal = name, QUIT
-
-
 def converse(person: Person, peer: Peer) -> None:
-    """Hold a conversation with a client that was picked up."""
+    """Greet a client that was picked up, learn its username, and take turns. A client whose
+    username breaks a rule is told why it is refused."""
     try:
         person.forget_typed()
         person.notice(f"{peer.name} connected; take turns, {QUIT} ends")
-        learn_username(person, peer)
+        peer.send(f"{GREETING_START} here: send a username, then take turns; {QUIT} ends")
+        name = hear(person, peer, deadline=time.monotonic() + USERNAME_SECONDS)
+        if fault := username_fault(name):
+            raise peer.broke(fault)
+        person.notice(f"{peer.name} is {name}")
+        peer.name, peer.refusal = name, QUIT
         show(person, peer, hear(person, peer))
         person.forget_typed()  # what was typed before the first prompt was for somebody else
         take_turns(person, peer, "server")
@@ -484,7 +476,7 @@ def serve(person: Person, listener: socket.socket, address: str) -> NoReturn:
     """Pick up one client after the other, until Ended is raised because the program has to end."""
     while True:
         person.notice(f"waiting on {address} (Ctrl-C closes)")
-        while not person.wait([listener]):
+        while not person.wait([listener])[0]:
             pass
         try:
             sock, client = listener.accept()
@@ -505,17 +497,16 @@ def main(person: Person) -> int:
     parser.print_help = lambda _=None: person.write(sys.stdout, parser.format_help())  # type: ignore
     args = parser.parse_args()
     if not (args.port.isdecimal() and len(args.port) < 6 and int(args.port) <= 65535):
-        parser.error("PORT is a number from 0 to 65535")
+        parser.error(f"PORT is a number from 0 to 65535, not {args.port!r}")
     port = int(args.port)
     try:
         family, *_, address = min(socket.getaddrinfo(args.host, port, type=socket.SOCK_STREAM))
         listener = socket.create_server(address, family=family)  # min() takes IPv4 first
+        port = listener.getsockname()[1]
     except (OSError, UnicodeError) as error:
         where = f"{args.host} port {port}"
         person.notice(f"cannot listen on {where}: {why(error)}; try another PORT or HOST")
         return 1
-    with contextlib.suppress(OSError):
-        port = listener.getsockname()[1]
     try:
         serve(person, listener, f"{args.host} port {port}")
     except Ended as end:

@@ -523,21 +523,25 @@ class TerminalTest(ChatTest):
         """Wait until a person is asked for a message."""
         program.at().expect(r"(alice|server)> (?=[^\r\n]*$)")
         if LINE_EDITING and program.environment["TERM"] == "xterm":
-            self.wait_for(lambda: not self.is_as_found(program), lambda: "line editing is on")
+            self.wait_for(lambda: self.is_editing(program), lambda: "line editing is on")
 
     def is_as_found(self, program: Program) -> bool:
         """Tell whether the terminal has the settings that the program found."""
         return program.settings_now() == program.settings
 
-    def wait_until_as_found(self, program: Program) -> None:
+    def is_editing(self, program: Program) -> bool:
+        """Tell whether the terminal gives each key at once, as it does while a line is edited."""
+        return not program.settings_now()[3] & termios.ICANON
+
+    def wait_until_edited(self, program: Program) -> None:
         """Wait until the program has done with line editing."""
-        self.wait_for(lambda: self.is_as_found(program), lambda: "the settings are as found")
+        self.wait_for(lambda: not self.is_editing(program), lambda: "line editing is off")
 
     def say(self, program: Program, peer: Peer, text: str) -> None:
         """Type a message at a prompt, and see that it was sent, and the turn is over."""
         program.type(text + ENTER)
         self.assertEqual(peer.line(), text)
-        self.wait_until_as_found(program)
+        self.wait_until_edited(program)
 
     def wait_for_last_line(self, program: Program, line: str) -> None:
         """Wait until the last line of the screen is `line`."""

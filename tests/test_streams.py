@@ -192,7 +192,7 @@ class Streams(ChatTest):
                 self.assert_goodbye(visitor)
                 visitor.close()
                 self.assertEqual(server.status(), 1)
-                server.err.expect(r"\* you lost .*\n")
+                server.err.expect(r"\* you cannot write .*\n")
                 client, peer = self.client_of_peer(stdout=stdout)
                 client.type("hello\n")
                 peer.line()
@@ -209,7 +209,7 @@ class Streams(ChatTest):
         client, peer = self.client_of_peer(stdout=stdout)
         peer.send(f"out of turn\n{QUIT}\n")
         self.assertEqual(client.status(), 1)
-        client.err.expect(r"\* you lost stdout .*\n")
+        client.err.expect(r"\* you cannot write to stdout any longer .*\n")
 
     def test_a_stderr_that_is_gone_changes_nothing(self) -> None:
         reader, stderr = os.pipe()

@@ -13,7 +13,7 @@ import tempfile
 import termios
 import time
 import tty
-from typing import Any
+from typing import Any, Iterator
 
 from harness import (
     BACKSPACE, BLANK, BROKE, CLIENT, CTRL_D, CTRL_G, CTRL_S, CTRL_Z, EDITED, END, ENTER, ESCAPE, HOME, IN_QUEUE, LEFT,
@@ -263,6 +263,29 @@ class KeysOfTheTerminal(TerminalTest):
         client.type("hello" + CTRL_S + CTRL_G + ENTER)  # it searches the history, which Ctrl-G ends
         self.assertEqual(peer.line(), "hello")
 
+    def test_ctrl_s_in_the_others_turn_does_not_stop_the_program(self) -> None:
+        client, peer = self.client_at_turn()
+        self.say(client, peer, "hello")
+        client.type(CTRL_S)
+        peer.send("still there?\n")
+        client.at().expect("server> still there[?]\r\n")
+
+    def test_ctrl_d_costs_no_later_line_an_empty_one(self) -> None:
+        server, port = self.server_at_terminal()
+        peer = self.visitor(port)
+        peer.send("hello\n")
+        self.at_prompt(server)
+        server.type(CTRL_D)
+        self.assertEqual(peer.line(), QUIT)
+        peer.close()
+        peer = self.visitor(port)
+        peer.send("hello\n")
+        self.at_prompt(server)
+        self.say(server, peer, "hello too")
+        peer.send("bye\n")
+        self.at_prompt(server)
+        self.assertNotIn("", server.screen())
+
     def test_no_key_completes_or_lists_the_names_of_files(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             pathlib.Path(folder, "secret-file").touch()
@@ -300,36 +323,73 @@ class KeysOfTheTerminal(TerminalTest):
         client.type("line" + ENTER)
         self.assertEqual(peer.line(), "half a line")
 
-    def test_ctrl_z_gives_the_terminal_back_and_fg_brings_the_line_back(self) -> None:
-        listener = self.listener()
-        port = listener.getsockname()[1]
+    def shells(self) -> Iterator[tuple[Program, Peer]]:
+        """Start a client at the prompt of each shell that there is; give the terminal and its peer."""
         for shell in ("bash", "dash", "zsh"):
             if not shutil.which(shell):
                 continue
-            with self.subTest(shell=shell):
-                plain = {"bash": ("--norc",), "zsh": ("-f", "+Z")}.get(shell, ())
-                program = self.start(shell, *plain, "-i", terminal="in out err", env={"PS1": "$ "})
-                program.at().expect(r"[$%] ")
-                program.type(f"{sys.executable} -I {CLIENT} 127.0.0.1 {port}\r")
-                peer = self.accept(listener)
-                program.at().expect("username> ")
-                program.type("alice\r")
-                self.assertEqual(peer.line(), "alice")
-                program.at().expect("alice> ")
-                self.type_and_see(program, "half a ", "alice> half a")
-                program.type(CTRL_Z)
-                program.at().expect("(?i)(stopped|suspended)(.|\r|\n)*[$%] ")
-                program.type("stty -a\r")
-                shown = program.at().expect("(?s)speed(.*)echoctl").group(1).decode()
-                for setting in ("ixon", "icanon", "echo"):
-                    self.assertRegex(shown, rf"(?<![-\w]){setting}\b")
-                program.type("fg\r")
-                program.at().expect("alice> half a ")
-                program.type("line\r")
-                self.assertEqual(peer.line(), "half a line")
-                peer.close()
-                program.at().expect("server left")
-                program.kill()
+            listener = self.listener()
+            port = listener.getsockname()[1]
+            plain = {"bash": ("--norc",), "zsh": ("-f", "+Z")}.get(shell, ())
+            program = self.start(shell, *plain, "-i", terminal="in out err", env={"PS1": "$ "})
+            program.at().expect(r"[$%] ")
+            program.type(f"{sys.executable} -I {CLIENT} 127.0.0.1 {port}\r")
+            peer = self.accept(listener)
+            program.at().expect("username> ")
+            program.type("alice\r")
+            self.assertEqual(peer.line(), "alice")
+            program.at().expect("alice> ")
+            yield program, peer
+            peer.close()
+            program.kill()
+
+    def suspend(self, program: Program) -> None:
+        """Type Ctrl-Z, and see the shell, and its terminal in order."""
+        program.type(CTRL_Z)
+        program.at().expect("(?i)(stopped|suspended)(.|\r|\n)*[$%] ")
+        program.type("stty -a\r")
+        shown = program.at().expect("(?s)speed(.*)echoctl").group(1).decode()
+        for setting in ("ixon", "icanon", "echo"):
+            self.assertRegex(shown, rf"(?<![-\w]){setting}\b")
+        self.assertRegex(shown, "-noflsh")
+        program.at().expect(r"[$%] ")
+
+    def test_ctrl_z_gives_the_terminal_back_and_fg_brings_the_line_back(self) -> None:
+        for program, peer in self.shells():
+            self.type_and_see(program, "half", "alice> half")
+            program.type(" a ")  # which may still be unread when the signal comes
+            self.suspend(program)
+            program.type("fg\r")
+            program.at().expect("alice> half a ")
+            program.type("line\r")
+            self.assertEqual(peer.line(), "half a line")
+
+    def test_ctrl_z_in_the_others_turn_and_a_while_in_the_background(self) -> None:
+        for program, peer in self.shells():
+            program.type("hello\r")
+            self.assertEqual(peer.line(), "hello")
+            self.wait_until_edited(program)
+            self.suspend(program)
+            program.type("bg\r")
+            program.at().expect("(?i)stopped|suspended|[$%] ")
+            program.type("echo in the $((1 + 1))nd line\r")
+            program.at().expect("in the 2nd line")
+            peer.send("how are you?\n")
+            program.type("fg\r")
+            program.at().expect("server> how are you[?]\r\n(.|\r|\n)*alice> ")
+            program.type("fine\r")
+            self.assertEqual(peer.line(), "fine")
+            peer.quit()
+            program.at().expect("server quit")
+
+    def test_a_client_that_is_killed_while_it_is_stopped_says_goodbye(self) -> None:
+        for program, peer in self.shells():
+            self.suspend(program)
+            program.type("kill %1; kill -CONT %1\r")  # dash does not continue it
+            self.assertEqual(peer.line(), QUIT)
+            program.at().expect("you quit")
+            program.type("echo in the $((1 + 1))nd line\r")
+            program.at().expect("in the 2nd line")
 
 
 class Bell(TerminalTest):
