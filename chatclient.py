@@ -50,6 +50,10 @@ ESCAPES = {c: f"\\x{c:02x}" if c < 256 else f"\\u{c:04x}" for codes in UNSAFE fo
 QUIT_LINE = re.compile(rb"^\\quit\r?\n", re.MULTILINE)
 # Keys that are no character: escape sequences, such as an arrow's (ECMA-48), and controls.
 OTHER_KEYS = re.compile(rb"\x1b(\[[0-?]*[ -/]*[@-~]|O?[ -~])?|[\x00-\x08\x0b-\x1f\x7f]")
+# To let readline ask for marked pastes would cost an empty line after each line, once Ctrl-D was typed.
+READLINE_SETTINGS = ["set enable-bracketed-paste off", r'"\e[200~": bracketed-paste-begin']
+# No bell; and the keys that would stop a terminal and continue it do nothing.
+READLINE_SETTINGS += ["set bell-style none", r'"\C-s": ""', r'"\C-q": ""']
 PASTES_MARKED = "\x1b[?2004h"  # so that the lines of a paste are one (xterm, "bracketed paste")
 PASTES_UNMARKED = "\x1b[?2004l"
 
@@ -355,10 +359,8 @@ def line_editor() -> Any:
         if gnu and os.environ.get("TERM", "dumb") not in ("", "dumb"):
             editor.set_auto_history(False)
             editor.set_completer(lambda *_: None)  # without one, keys list the files' names
-            editor.parse_and_bind("set bell-style none")
-            # Its own setting for this leaves an empty line after each line, once Ctrl-D was typed.
-            editor.parse_and_bind("set enable-bracketed-paste off")
-            editor.parse_and_bind(r'"\e[200~": bracketed-paste-begin')
+            for setting in READLINE_SETTINGS:
+                editor.parse_and_bind(setting)
             return editor
     return None
 

@@ -60,7 +60,7 @@ BLANK = NOT_SENT + "nothing but white space"
 
 # What is typed at a terminal.
 ESCAPE, ENTER, BACKSPACE = "\x1b", "\r", "\x7f"
-CTRL_C, CTRL_D, CTRL_G, CTRL_S, CTRL_Z = "\x03", "\x04", "\x07", "\x13", "\x1a"
+CTRL_C, CTRL_D, CTRL_Q, CTRL_S, CTRL_Z = "\x03", "\x04", "\x11", "\x13", "\x1a"
 UP, LEFT, RIGHT, HOME, END = "\x1b[A", "\x1b[D", "\x1b[C", "\x01", "\x05"
 PASTE, PASTED = "\x1b[200~", "\x1b[201~"  # around what was pasted
 EDITED = "\x1b[?2004h"  # what readline writes before a prompt, to be told of pastes
