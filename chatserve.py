@@ -279,10 +279,13 @@ class Person:
     def write(self, stream: TextIO, text: str) -> None:
         """Write, whatever signal comes. That stdout cannot be written ends the program."""
         data = text.encode(stream.encoding, "replace")
-        try:  # once the program has to end, that nobody reads is no reason to stay
-            while data and (self.select([], [stream], GOODBYE_SECONDS)[1] or not self.must_end):
-                with contextlib.suppress(BlockingIOError):  # another process has set it so
-                    data = data[os.write(stream.fileno(), data) :]
+        try:
+            while data:
+                if self.select([], [stream], GOODBYE_SECONDS)[1]:
+                    with contextlib.suppress(BlockingIOError):  # another process has set it so
+                        data = data[os.write(stream.fileno(), data) :]
+                elif self.must_end:  # nobody reads it, which is no reason to stay
+                    return
         except OSError as error:
             if stream is sys.stdout:
                 self.end_program(f"cannot write to stdout any longer ({why(error)})")
@@ -318,7 +321,7 @@ class Person:
         self.editor.set_startup_hook(lambda: self.editor.insert_text(half))
         self.write(sys.stdout, PASTES_MARKED)
         try:
-            text = self.call(interrupt, input, prompt).replace("\n", " ") + "\n"
+            text = self.call_interruptibly(interrupt, input, prompt).replace("\n", " ") + "\n"
             self.at_prompt = False
         except EOFError:
             text = f"{QUIT}\n"
@@ -332,7 +335,7 @@ class Person:
     # Some calls wait for one thing alone, as input() does for keys: that the conversation is over
     # would go unnoticed until Enter. Therefore a timer interrupts such a call now and then, and what
     # the timer's handler raises goes through the call to the caller.
-    def call(self, look: Callable[[], None], function: Any, *arguments: Any) -> Any:
+    def call_interruptibly(self, look: Callable[[], None], function: Any, *arguments: Any) -> Any:
         """Return what a function that waits returns, and call `look`, which may raise, meanwhile."""
 
         def tick(*_: object) -> None:
@@ -387,7 +390,7 @@ def hear(person: Person, peer: Peer, not_sent: str = "", deadline: float = float
         while person.terminal and person.has_line():
             person.take_line()
             person.notice(f"not sent: {not_sent or f'it is the turn of {peer.name}'}")
-    if person.terminal and time.monotonic() - began > BELL_SECONDS:
+    if time.monotonic() - began > BELL_SECONDS and person.prompt_stream.isatty():
         person.write(person.prompt_stream, "\a")
     return peer.take_line()
 

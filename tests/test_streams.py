@@ -10,9 +10,10 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 
 from harness import (
-    BROKE, CLIENT, CONNECTED, MESSAGE_LONGEST, NO_USERNAME, QUIT, SERVER,
+    BROKE, CLIENT, CONNECTED, GOODBYE_SECONDS, MESSAGE_LONGEST, NO_USERNAME, QUIT, SERVER,
     TOO_LONG, USERNAME_LONGEST, ChatTest, main,
 )  # fmt: skip
 
@@ -176,6 +177,25 @@ class PipedKeyboard(ChatTest):
 
 
 class Streams(ChatTest):
+    def test_a_stdout_that_nobody_reads_keeps_no_program_from_ending(self) -> None:
+        read_end, write_end = os.pipe()
+        self.addCleanup(os.close, read_end)
+        self.addCleanup(os.close, write_end)
+        os.set_blocking(write_end, False)
+        with contextlib.suppress(BlockingIOError):  # it is full then
+            while True:
+                os.write(write_end, b"x")
+        os.set_blocking(write_end, True)
+        client, peer = self.client_of_peer(stdout=write_end)
+        client.type("hello\n")
+        self.assertEqual(peer.line(), "hello")
+        peer.send("hello too\n")
+        time.sleep(1.5 * GOODBYE_SECONDS)  # after so long, too
+        client.signal(signal.SIGTERM)
+        self.assertEqual(peer.line(), QUIT)
+        peer.close()
+        self.assertEqual(client.status(), 143)
+
     def test_a_stdout_that_is_gone_ends_the_script_politely(self) -> None:
         for target in ("pipe", "/dev/full"):
             with self.subTest(target=target):
