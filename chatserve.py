@@ -339,9 +339,11 @@ class Person:
         """Return what a function that waits returns, and call `look`, which may raise, meanwhile."""
 
         def tick(*_: object) -> None:
-            signal.setitimer(signal.ITIMER_REAL, 0)  # if it raises, it does so once
-            look()
-            signal.setitimer(signal.ITIMER_REAL, TICK_SECONDS, TICK_SECONDS)
+            signal.setitimer(signal.ITIMER_REAL, 0)  # so that no other tick comes amid a look
+            try:
+                look()
+            finally:  # also if it raises, as readline forgets what is raised amid one of its hooks
+                signal.setitimer(signal.ITIMER_REAL, TICK_SECONDS, TICK_SECONDS)
 
         signal.signal(signal.SIGALRM, tick)
         signal.siginterrupt(signal.SIGALRM, False)  # a write cut short would lose characters
@@ -498,7 +500,7 @@ def main(person: Person) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--host", default="localhost", help="where to listen (%(default)s)")
     parser.add_argument("port", metavar="PORT", help="a number from 0 (any free port) to 65535")
-    # argparse would leave a traceback where stdout is gone.
+    # Before Python 3.11, argparse leaves a traceback where stdout is gone.
     parser.print_help = lambda _=None: person.write(sys.stdout, parser.format_help())  # type: ignore
     args = parser.parse_args()
     if not (args.port.isdecimal() and len(args.port) < 6 and int(args.port) <= 65535):

@@ -63,7 +63,7 @@ ESCAPE, ENTER, BACKSPACE = "\x1b", "\r", "\x7f"
 CTRL_C, CTRL_D, CTRL_Q, CTRL_S, CTRL_Z = "\x03", "\x04", "\x11", "\x13", "\x1a"
 UP, LEFT, RIGHT, HOME, END = "\x1b[A", "\x1b[D", "\x1b[C", "\x01", "\x05"
 PASTE, PASTED = "\x1b[200~", "\x1b[201~"  # around what was pasted
-EDITED = "\x1b[?2004h"  # what readline writes before a prompt, to be told of pastes
+EDITED = "\x1b[?2004h"  # what is written before a prompt, to be told of pastes
 EDITED_NO_MORE = "\x1b[?2004l"
 
 

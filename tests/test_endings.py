@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pathlib
 import re
 import signal
 import statistics
 import subprocess
+import tempfile
 import time
 
 from harness import (
@@ -416,6 +418,21 @@ class AtAPrompt(TerminalTest):
             server.type("many words \x15")
         peer.close()
         self.noticed(server, r"\* alice left", "* alice left")
+
+    @with_line_editing
+    def test_a_tick_that_is_lost_in_a_hook_of_readline_is_not_the_last(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            slow = pathlib.Path(folder, CLIENT.name)  # the same, but for what it does in the hook
+            text, hook = CLIENT.read_text(), "set_startup_hook(lambda: "
+            self.assertEqual(text.count(hook), 1)
+            slow.write_text(text.replace(hook, hook + "time.sleep(0.5) or "))
+            listener = self.listener()
+            client = self.start(slow, *listener.getsockname(), terminal="in out err")
+            peer = self.accept(listener)
+            client.at().expect(re.escape(EDITED))
+            peer.close()
+            self.noticed(client, r"\* server left", "username>")
+            self.assertEqual(client.status(), 1)
 
     def test_two_signals_at_once_at_the_prompt(self) -> None:
         for first, second in ((signal.SIGTERM, signal.SIGHUP), (signal.SIGHUP, None)):
