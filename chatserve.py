@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, NoReturn, TextIO
 
     Fault = Callable[[str], str]
+    Look = Callable[[], None]
 
 # ==== What both scripts share: the same text, up to the next such line. ====
 # It stands twice because each script has to work when it is copied alone to another machine. Change
@@ -242,11 +243,12 @@ class Person:
     def read_keyboard(self) -> None:
         """Read once what was typed. A CR is an Enter, and the end of the input a line `\\quit`."""
         try:
-            data = os.read(0, UNREAD_BYTES).replace(b"\r", b"\n")
+            data = self.interruptibly(self.stop_or_end, os.read, 0, UNREAD_BYTES)
         except BlockingIOError:  # another process has set it non-blocking, and was faster
             return
         except OSError:  # it is closed, hung up, or was opened by nohup for writing only
             data = b""
+        data = data.replace(b"\r", b"\n")
         self.at_prompt = self.at_prompt and b"\n" not in data
         if not data:  # half a line before it is sent from a pipe, and not before a Ctrl-D
             self.typed, data = b"" if self.terminal else self.typed + b"\n", b"\\quit\n"
@@ -307,7 +309,7 @@ class Person:
             time.sleep(TEE_SECONDS)
             self.write(self.prompt_stream, text)
 
-    def edit(self, prompt: str, look: Callable[[], None]) -> None:
+    def edit(self, prompt: str, look: Look) -> None:
         """Have a line edited with readline, and call `look`, which may raise, now and then. After
         Ctrl-Z, what is half typed is left to the next call."""
 
@@ -321,7 +323,9 @@ class Person:
         self.editor.set_startup_hook(lambda: self.editor.insert_text(half))
         self.write(sys.stdout, PASTES_MARKED)
         try:
-            text = self.call_interruptibly(interrupt, input, prompt).replace("\n", " ") + "\n"
+            # If it were not restarted, a write that is cut short would lose characters.
+            text = self.interruptibly(interrupt, input, prompt, restart=True)
+            text = text.replace("\n", " ") + "\n"
             self.at_prompt = False
         except EOFError:
             text = f"{QUIT}\n"
@@ -334,9 +338,11 @@ class Person:
 
     # Some calls wait for one thing alone, as input() does for keys: that the conversation is over
     # would go unnoticed until Enter. Therefore a timer interrupts such a call now and then, and what
-    # the timer's handler raises goes through the call to the caller.
-    def call_interruptibly(self, look: Callable[[], None], function: Any, *arguments: Any) -> Any:
-        """Return what a function that waits returns, and call `look`, which may raise, meanwhile."""
+    # the timer's handler raises goes through the call to the caller. (Also os.read() may wait, though
+    # there was something to read: a terminal forgets what was typed before a Ctrl-C.)
+    def interruptibly(self, look: Look, call: Any, *arguments: Any, restart: bool = False) -> Any:
+        """Return what a function that waits returns, and call `look`, which may raise, meanwhile.
+        After that a system call goes on by itself if `restart` is true (siginterrupt(3))."""
 
         def tick(*_: object) -> None:
             signal.setitimer(signal.ITIMER_REAL, 0)  # so that no other tick comes amid a look
@@ -346,10 +352,10 @@ class Person:
                 signal.setitimer(signal.ITIMER_REAL, TICK_SECONDS, TICK_SECONDS)
 
         signal.signal(signal.SIGALRM, tick)
-        signal.siginterrupt(signal.SIGALRM, False)  # a write cut short would lose characters
+        signal.siginterrupt(signal.SIGALRM, not restart)
         signal.setitimer(signal.ITIMER_REAL, TICK_SECONDS, TICK_SECONDS)
         try:
-            return function(*arguments)
+            return call(*arguments)
         finally:
             signal.signal(signal.SIGALRM, lambda *_: None)  # a tick may be due already
             signal.setitimer(signal.ITIMER_REAL, 0)

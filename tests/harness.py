@@ -20,6 +20,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
 import time
 import unittest
@@ -441,6 +442,16 @@ class ChatTest(unittest.TestCase):
         self.assertTrue(peer.line().startswith(GREETING))
         peer.send(f"{name}\n")
         return peer
+
+    def changed(self, script: pathlib.Path, old: str, new: str) -> pathlib.Path:
+        """Return a copy of a script in which `old`, which stands there once, is `new`."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        text = script.read_text()
+        self.assertEqual(text.count(old), 1, old)
+        copy = pathlib.Path(folder.name, script.name)
+        copy.write_text(text.replace(old, new))
+        return copy
 
     def listener(self) -> socket.socket:
         """Return a listening socket, to be a client's server by hand."""

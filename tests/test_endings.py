@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import pathlib
 import re
 import signal
 import statistics
 import subprocess
-import tempfile
 import time
 
 from harness import (
@@ -421,18 +419,27 @@ class AtAPrompt(TerminalTest):
 
     @with_line_editing
     def test_a_tick_that_is_lost_in_a_hook_of_readline_is_not_the_last(self) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            slow = pathlib.Path(folder, CLIENT.name)  # the same, but for what it does in the hook
-            text, hook = CLIENT.read_text(), "set_startup_hook(lambda: "
-            self.assertEqual(text.count(hook), 1)
-            slow.write_text(text.replace(hook, hook + "time.sleep(0.5) or "))
+        hook = "set_startup_hook(lambda: "
+        slow = self.changed(CLIENT, hook, hook + "time.sleep(0.5) or ")
+        listener = self.listener()
+        client = self.start(slow, *listener.getsockname(), terminal="in out err")
+        peer = self.accept(listener)
+        client.at().expect(re.escape(EDITED))
+        peer.close()
+        self.noticed(client, r"\* server left", "username>")
+        self.assertEqual(client.status(), 1)
+
+    def test_ctrl_c_that_makes_the_terminal_forget_a_line(self) -> None:
+        read = "            data = self.interruptibly("
+        slow = self.changed(CLIENT, read, "            time.sleep(0.5)\n" + read)
+        for env in ({}, {"TERM": "dumb"}):
             listener = self.listener()
-            client = self.start(slow, *listener.getsockname(), terminal="in out err")
-            peer = self.accept(listener)
-            client.at().expect(re.escape(EDITED))
-            peer.close()
-            self.noticed(client, r"\* server left", "username>")
-            self.assertEqual(client.status(), 1)
+            client = self.start(slow, *listener.getsockname(), terminal="in out err", env=env)
+            client.at().expect(IN_QUEUE)
+            client.type("a line" + ENTER)
+            client.at().expect("a line\r\n")
+            client.type(CTRL_C)
+            self.assertEqual(client.status(), 130)
 
     def test_two_signals_at_once_at_the_prompt(self) -> None:
         for first, second in ((signal.SIGTERM, signal.SIGHUP), (signal.SIGHUP, None)):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import pathlib
-import re
 import shutil
 import signal
 import struct
@@ -394,34 +393,30 @@ class KeysOfTheTerminal(TerminalTest):
 
 class Bell(TerminalTest):
     def test_it_rings_when_what_was_waited_for_comes_late_and_at_no_other_time(self) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            copy = pathlib.Path(folder, "chatclient.py")
-            text, count = re.subn(r"(?m)^(BELL_SECONDS = )10\b", r"\g<1>0.5", CLIENT.read_text())
-            self.assertEqual(count, 1)
-            copy.write_text(text)
-            for env in ({}, {"TERM": "dumb"}):
-                listener = self.listener()
-                client = self.start(copy, *listener.getsockname(), terminal="in out err", env=env)
-                client.at().expect(IN_QUEUE)
-                time.sleep(0.7)  # longer than the bell waits
-                peer = self.accept(listener)
-                client.at().expect("username> ")
-                self.assertEqual(client.at().so_far().count("\a"), 1)
-                client.type("alice\r")
-                self.assertEqual(peer.line(), "alice")
-                for number in range(3):
-                    client.at().expect("alice> ")
-                    client.type(f"message {number}\r")
-                    self.assertEqual(peer.line(), f"message {number}")
-                    if number:
-                        time.sleep(0.7)  # longer than the bell waits
-                    if number < 2:
-                        peer.send("answer\n")
-                peer.close()
-                self.assertEqual(client.status(), 1)
-                rings = client.at().so_far()
-                self.assertEqual(rings.count("\a"), 2)
-                self.assertRegex(rings, r"(?s)message 1.*\a.*answer.*message 2[^\a]*$")
+        copy = self.changed(CLIENT, "BELL_SECONDS = 10 ", "BELL_SECONDS = 0.5 ")
+        for env in ({}, {"TERM": "dumb"}):
+            listener = self.listener()
+            client = self.start(copy, *listener.getsockname(), terminal="in out err", env=env)
+            client.at().expect(IN_QUEUE)
+            time.sleep(0.7)  # longer than the bell waits
+            peer = self.accept(listener)
+            client.at().expect("username> ")
+            self.assertEqual(client.at().so_far().count("\a"), 1)
+            client.type("alice\r")
+            self.assertEqual(peer.line(), "alice")
+            for number in range(3):
+                client.at().expect("alice> ")
+                client.type(f"message {number}\r")
+                self.assertEqual(peer.line(), f"message {number}")
+                if number:
+                    time.sleep(0.7)  # longer than the bell waits
+                if number < 2:
+                    peer.send("answer\n")
+            peer.close()
+            self.assertEqual(client.status(), 1)
+            rings = client.at().so_far()
+            self.assertEqual(rings.count("\a"), 2)
+            self.assertRegex(rings, r"(?s)message 1.*\a.*answer.*message 2[^\a]*$")
 
 
 class WithoutEditing(TerminalTest):
