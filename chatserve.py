@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, NoReturn, TextIO
 
     Fault = Callable[[str], str]
-    Look = Callable[[], None]
+    Check = Callable[[], None]
 
 # ==== What both scripts share: the same text, up to the next such line. ====
 # It stands twice because each script has to work when it is copied alone to another machine. Change
@@ -170,8 +170,8 @@ class Peer:
 class Person:
     """The person here: keyboard, screen, terminal, signals, and the one place that waits.
 
-    A signal is noted when it comes and obeyed where the program waits, so that nothing else is
-    ever left half done. Whatever waits may therefore raise Ended.
+    A signal is noted when it comes, and obeyed where the program waits for a person or a peer, so
+    that nothing else is ever left half done. Whatever waits may therefore raise Ended.
     """
 
     def __init__(self) -> None:
@@ -181,20 +181,21 @@ class Person:
             getattr(sys, name).reconfigure(errors="replace")
         self.typed = b""  # what was typed and not taken yet
         self.terminal = [0] if os.isatty(0) else []  # for select(): a keyboard where a person sits
-        self.modes: list[Any] = []  # the terminal's, as found; none while it is the shell's
+        self.modes: list[Any] = []  # the terminal's, as found; empty while the shell has it
         self.prompt_stream = sys.stdout if os.isatty(1) else sys.stderr
         self.at_prompt = False  # whether the cursor stands behind a prompt without an Enter
         self.must_end: Ended | None = None  # why the program has to end, once it has to
         self.editor: Any = line_editor() if self.terminal and os.isatty(1) else None
         for signum in SIGNALS:
             if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:  # nohup
-                signal.signal(signum, lambda signum, _: self.end_program("quit", 128 + signum))
+                signal.signal(signum, lambda signum, _: self.note_end("quit", 128 + signum))
         self.take_terminal()
 
     def take_terminal(self) -> None:
-        """Note how the terminal is found. From here on a Ctrl-Z waits until the process may stop."""
+        """Note how the terminal is found, and prepare it. From here on, Ctrl-Z is only noted."""
         with contextlib.suppress(termios.error):  # it is none, or has hung up
-            termios.tcdrain(0)  # in the background, this stops the process
+            # In the background the modes are the shell's. There, this stops the process until `fg`.
+            termios.tcdrain(0)
             self.modes = termios.tcgetattr(0)
             signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTSTP])
             if self.editor:  # Ctrl-S stops nothing, and Ctrl-Z forgets nothing
@@ -209,9 +210,10 @@ class Person:
                 termios.tcsetattr(0, termios.TCSAFLUSH, self.modes)
             self.modes = []
 
-    def end_program(self, how: str, status: int = 1) -> None:
+    def note_end(self, how: str, status: int = 1) -> None:
         """Note that the program has to end, and why. Only the first reason counts."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # a second one changes nothing
+        # A second signal changes nothing, and to end in the background is no reason to be stopped.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [*SIGNALS, signal.SIGTTIN, signal.SIGTTOU])
         self.must_end = self.must_end or Ended(how, by_us=True, status=status)
 
     def stop_or_end(self) -> None:
@@ -229,8 +231,8 @@ class Person:
         try:
             return select.select(readers, writers, [], seconds)[:2]
         except (OSError, ValueError) as error:  # ValueError: a descriptor beyond 1023
-            self.end_program(f"cannot wait any longer ({why(error)})")
-            return [], writers  # so that a notice of this is written
+            self.note_end(f"cannot wait any longer ({why(error)})")
+            return [], writers  # as if all could be written, so that a notice of this is
 
     def wait(self, readers: Any, writers: Any = (), seconds: float = TICK_SECONDS) -> Any:
         """Do as `select` does, and read what was typed."""
@@ -253,7 +255,7 @@ class Person:
         if not data:  # half a line before it is sent from a pipe, and not before a Ctrl-D
             self.typed, data = b"" if self.terminal else self.typed + b"\n", b"\\quit\n"
         keys = OTHER_KEYS.sub(b"", data) if self.editor else data  # readline saw none of these
-        # Of a line that never ends only a part is kept.
+        # Of what never ends only a part is kept.
         self.typed = self.typed[: UNREAD_BYTES + 1] + keys
 
     def has_line(self) -> bool:
@@ -279,18 +281,19 @@ class Person:
                 termios.tcflush(0, termios.TCIFLUSH)
 
     def write(self, stream: TextIO, text: str) -> None:
-        """Write, whatever signal comes. That stdout cannot be written ends the program."""
+        """Write all of it, unless nobody reads it and the program has to end. That stdout cannot be
+        written ends the program."""
         data = text.encode(stream.encoding, "replace")
         try:
             while data:
-                if self.select([], [stream], GOODBYE_SECONDS)[1]:
+                if self.select([], [stream], TICK_SECONDS)[1]:
                     with contextlib.suppress(BlockingIOError):  # another process has set it so
                         data = data[os.write(stream.fileno(), data) :]
-                elif self.must_end:  # nobody reads it, which is no reason to stay
+                elif self.must_end:
                     return
         except OSError as error:
             if stream is sys.stdout:
-                self.end_program(f"cannot write to stdout any longer ({why(error)})")
+                self.note_end(f"cannot write to stdout any longer ({why(error)})")
 
     def write_line(self, stream: TextIO, line: str) -> None:
         """Write a line of its own: below a prompt, or in place of the echo of half a line."""
@@ -303,20 +306,19 @@ class Person:
         self.write_line(sys.stderr, f"* {text.translate(ESCAPES)}")
 
     def prompt(self, text: str) -> None:
-        """Ask for a line, if a person sits there, and unless `edit` does."""
+        """Ask for a line, if a person sits there. Where lines are edited, readline does it."""
         self.at_prompt = bool(self.terminal)
         if self.terminal and not self.editor:
             time.sleep(TEE_SECONDS)
             self.write(self.prompt_stream, text)
 
-    def edit(self, prompt: str, look: Look) -> None:
+    def edit(self, prompt: str, look: Check) -> None:
         """Have a line edited with readline, and call `look`, which may raise, now and then. After
         Ctrl-Z, what is half typed is left to the next call."""
 
-        def interrupt() -> None:
-            if signal.SIGTSTP in signal.sigpending():
-                raise KeyboardInterrupt
-            self.stop_or_end()
+        def check() -> None:
+            if self.must_end or signal.SIGTSTP in signal.sigpending():
+                raise KeyboardInterrupt  # out of input(): the last line below obeys
             look()
 
         half, self.typed = self.typed.decode(sys.stdin.encoding, "replace"), b""
@@ -324,7 +326,7 @@ class Person:
         self.write(sys.stdout, PASTES_MARKED)
         try:
             # If it were not restarted, a write that is cut short would lose characters.
-            text = self.interruptibly(interrupt, input, prompt, restart=True)
+            text = self.interruptibly(check, input, prompt, restart=True)
             text = text.replace("\n", " ") + "\n"
             self.at_prompt = False
         except EOFError:
@@ -340,16 +342,15 @@ class Person:
     # would go unnoticed until Enter. Therefore a timer interrupts such a call now and then, and what
     # the timer's handler raises goes through the call to the caller. (Also os.read() may wait, though
     # there was something to read: a terminal forgets what was typed before a Ctrl-C.)
-    def interruptibly(self, look: Look, call: Any, *arguments: Any, restart: bool = False) -> Any:
-        """Return what a function that waits returns, and call `look`, which may raise, meanwhile.
+    def interruptibly(self, check: Check, call: Any, *arguments: Any, restart: bool = False) -> Any:
+        """Return what a function that waits returns, and call `check`, which may raise, meanwhile.
         After that a system call goes on by itself if `restart` is true (siginterrupt(3))."""
 
         def tick(*_: object) -> None:
-            signal.setitimer(signal.ITIMER_REAL, 0)  # so that no other tick comes amid a look
-            try:
-                look()
-            finally:  # also if it raises, as readline forgets what is raised amid one of its hooks
-                signal.setitimer(signal.ITIMER_REAL, TICK_SECONDS, TICK_SECONDS)
+            # What is raised must not be raised twice, but later again: readline drops it in a hook.
+            signal.setitimer(signal.ITIMER_REAL, 10 * TICK_SECONDS, TICK_SECONDS)
+            check()
+            signal.setitimer(signal.ITIMER_REAL, TICK_SECONDS, TICK_SECONDS)
 
         signal.signal(signal.SIGALRM, tick)
         signal.siginterrupt(signal.SIGALRM, not restart)
@@ -366,8 +367,8 @@ def line_editor() -> Any:
     with contextlib.suppress(ImportError):
         import readline as editor  # noqa: PLC0415 - some Pythons lack it, and few runs need it
 
-        gnu = "libedit" not in (editor.__doc__ or "")  # which loses keys and spins with a timer
-        if gnu and os.environ.get("TERM", "dumb") not in ("", "dumb"):
+        # The one of libedit loses keys, and spins, beneath a timer.
+        if "libedit" not in str(editor.__doc__) and os.environ.get("TERM", "") not in ("", "dumb"):
             editor.set_auto_history(False)
             editor.set_completer(lambda *_: None)  # without one, keys list the files' names
             for setting in READLINE_SETTINGS:
@@ -511,17 +512,17 @@ def main(person: Person) -> int:
     args = parser.parse_args()
     if not (args.port.isdecimal() and len(args.port) < 6 and int(args.port) <= 65535):
         parser.error(f"PORT is a number from 0 to 65535, not {args.port!r}")
-    port = int(args.port)
+    where = f"{args.host} port {args.port}"
     try:
-        family, *_, address = min(socket.getaddrinfo(args.host, port, type=socket.SOCK_STREAM))
-        listener = socket.create_server(address, family=family)  # min() takes IPv4 first
-        port = listener.getsockname()[1]
+        found = socket.getaddrinfo(args.host, int(args.port), type=socket.SOCK_STREAM)
+        family, *_, address = min(found)  # IPv4 goes first
+        listener = socket.create_server(address, family=family)
+        where = f"{args.host} port {listener.getsockname()[1]}"
     except (OSError, UnicodeError) as error:
-        where = f"{args.host} port {port}"
         person.notice(f"cannot listen on {where}: {why(error)}; try another PORT or HOST")
         return 1
     try:
-        serve(person, listener, f"{args.host} port {port}")
+        serve(person, listener, where)
     except Ended as end:
         by_signal = end.status > 128
         person.notice("server closed" if by_signal else f"server closed: it {end.how}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import pathlib
 import shutil
 import signal
@@ -389,6 +390,33 @@ class KeysOfTheTerminal(TerminalTest):
             program.at().expect("you quit")
             program.type("echo in the $((1 + 1))nd line\r")
             program.at().expect("in the 2nd line")
+
+    @on_linux
+    def test_a_client_that_is_killed_in_the_background_says_goodbye_and_ends(self) -> None:
+        for program, peer in self.shells():
+            program.type("hello\r")
+            self.assertEqual(peer.line(), "hello")
+            self.wait_until_edited(program)
+            client = os.tcgetpgrp(program.at().descriptor)
+            os.kill(client, signal.SIGSTOP)
+            program.at().expect("(?i)(stopped|suspended)(.|\r|\n)*[$%] ")
+            program.type("bg\r")
+            program.at().expect(r"[$%] ")
+            program.type("kill %1; kill -CONT %1\r")
+            self.assertEqual(peer.line(), QUIT)
+            peer.close()
+            self.wait_until_ended(pathlib.Path(f"/proc/{client}/stat"))
+
+    def wait_until_ended(self, status: pathlib.Path) -> None:
+        """Wait until the process of a status (proc(5)) has ended, though its shell may not know."""
+
+        def has_ended() -> bool:
+            try:
+                return ") Z " in status.read_text()
+            except (FileNotFoundError, ProcessLookupError):
+                return True
+
+        self.wait_for(has_ended, lambda: f"the end of {status}")
 
 
 class Bell(TerminalTest):
