@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pathlib
+import re
 import shutil
 import signal
 import struct
@@ -323,8 +324,9 @@ class KeysOfTheTerminal(TerminalTest):
         client.type("line" + ENTER)
         self.assertEqual(peer.line(), "half a line")
 
-    def shells(self) -> Iterator[tuple[Program, Peer]]:
-        """Start a client at the prompt of each shell that there is; give the terminal and its peer."""
+    def shells(self, background: bool = False) -> Iterator[tuple[Program, Peer]]:
+        """Start a client at the prompt of each shell that there is, or in the background of it and
+        then bring it to the front; give the terminal and its peer."""
         for shell in ("bash", "dash", "zsh"):
             if not shutil.which(shell):
                 continue
@@ -333,7 +335,10 @@ class KeysOfTheTerminal(TerminalTest):
             plain = {"bash": ("--norc",), "zsh": ("-f", "+Z")}.get(shell, ())
             program = self.start(shell, *plain, "-i", terminal="in out err", env={"PS1": "$ "})
             program.at().expect(r"[$%] ")
-            program.type(f"{sys.executable} -I {CLIENT} 127.0.0.1 {port}\r")
+            program.type(f"{sys.executable} -I {CLIENT} 127.0.0.1 {port} {'&' * background}\r")
+            if background:
+                self.wait_until_stopped(program)
+                program.type("fg\r")
             peer = self.accept(listener)
             program.at().expect("username> ")
             program.type("alice\r")
@@ -342,6 +347,16 @@ class KeysOfTheTerminal(TerminalTest):
             yield program, peer
             peer.close()
             program.kill()
+
+    def wait_until_stopped(self, shell: Program) -> None:
+        """Wait until a shell tells that its job is stopped."""
+
+        def is_stopped() -> bool:
+            shell.type("jobs\r")
+            shown = shell.at().expect(r"(?s)jobs\r\n(.*?)[$%] ").group(1)
+            return re.search(b"(?i)stopped|suspended", shown) is not None
+
+        self.wait_for(is_stopped, lambda: "the client is stopped")
 
     def suspend(self, program: Program) -> None:
         """Type Ctrl-Z, and see the shell, and its terminal in order."""
@@ -381,6 +396,11 @@ class KeysOfTheTerminal(TerminalTest):
             self.assertEqual(peer.line(), "fine")
             peer.quit()
             program.at().expect("server quit")
+
+    def test_a_client_that_is_started_in_the_background_waits_for_fg(self) -> None:
+        for program, peer in self.shells(background=True):
+            program.type("hello\r")
+            self.assertEqual(peer.line(), "hello")
 
     def test_a_client_that_is_killed_while_it_is_stopped_says_goodbye(self) -> None:
         for program, peer in self.shells():
