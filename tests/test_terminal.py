@@ -160,36 +160,36 @@ class Readers(TerminalTest):
         if time.monotonic() - begin > PAUSE_SECONDS:
             self.skipTest("this machine was too busy to type within the pause")
 
-    def test_what_is_typed_to_one_who_left_does_not_reach_the_next(self) -> None:
+    def half_typed_to_alice(self) -> tuple[Program, Peer, Peer]:
+        """Return a server whose person is in a line to alice; alice; and bob, who is in the queue."""
         server, port = self.server_at_terminal()
-        first = self.visitor(port, "alice")
-        first.send("hello\n")
+        alice = self.visitor(port, "alice")
+        alice.send("hello\n")
         self.at_prompt(server)
-        second = self.visitor_in_queue(port, "bob\nhello\n")
+        bob = self.visitor_in_queue(port, "bob\nhello\n")
         server.type("dear al")
+        return server, alice, bob
+
+    def test_what_is_typed_to_one_who_left_does_not_reach_the_next(self) -> None:
+        server, alice, bob = self.half_typed_to_alice()
         begin = time.monotonic()
-        first.close()
+        alice.close()
         server.at().expect(r"\* alice left\r\n")
         self.type_in_the_pause(server, "ice, I love you" + ENTER, begin)
-        self.answer_to_bob(server, second)
+        self.answer_to_bob(server, bob)
         self.assertGreater(time.monotonic() - begin, PAUSE_SECONDS / 2)
 
     def test_the_pause_is_for_a_peer_that_broke_a_rule_as_well(self) -> None:
-        server, port = self.server_at_terminal()
-        first = self.visitor(port, "alice")
-        first.send("hello\n")
-        self.at_prompt(server)
-        second = self.visitor_in_queue(port, "bob\nhello\n")
-        server.type("dear al")
+        server, alice, bob = self.half_typed_to_alice()
         begin = time.monotonic()
-        first.send("x\n" * UNREAD_LONGEST)
-        first.half_close()
+        alice.send("x\n" * UNREAD_LONGEST)
+        alice.half_close()
         server.at().expect(rf"\* alice {BROKE}.*\r\n")
-        first.close()
+        alice.close()
         self.type_in_the_pause(server, "ice, I love you" + ENTER, begin)
         server.at().expect(WAITING)
         self.assertGreater(time.monotonic() - begin, PAUSE_SECONDS / 2)
-        self.answer_to_bob(server, second)
+        self.answer_to_bob(server, bob)
 
     def answer_to_bob(self, server: Program, bob: Peer) -> None:
         """See that the answer that bob gets is the one that is typed to him."""
