@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 # both; a test compares them.
 
 QUIT = "\\quit"  # the line that ends a conversation, from either side
+QUIT_LINE = re.compile(rb"^\\quit\r?\n", re.MULTILINE)
 GREETING_START = "chatserve"  # what the first line of a server starts with
 USERNAME_CHARACTERS = 10
 USERNAME_SECONDS = 120  # from the greeting to the end of the username's line
@@ -48,15 +49,14 @@ LIVENESS["TCP_USER_TIMEOUT"] = 60_000
 # C0 but tab; DEL and C1; separators, bidirectional embeddings and overrides; and isolates.
 UNSAFE = (range(9), range(10, 32), range(127, 160), range(0x2028, 0x202F), range(0x2066, 0x206A))
 ESCAPES = {c: f"\\x{c:02x}" if c < 256 else f"\\u{c:04x}" for codes in UNSAFE for c in codes}
-QUIT_LINE = re.compile(rb"^\\quit\r?\n", re.MULTILINE)
 # Keys that are no character: escape sequences, such as an arrow's (ECMA-48), and controls.
 OTHER_KEYS = re.compile(rb"\x1b(\[[0-?]*[ -/]*[@-~]|O?[ -~])?|[\x00-\x08\x0b-\x1f\x7f]")
-# To let readline ask for marked pastes would cost an empty line after each line, once Ctrl-D was typed.
+# readline could ask for marked pastes, but after a Ctrl-D it adds an empty line to each line then.
 READLINE_SETTINGS = ["set enable-bracketed-paste off", r'"\e[200~": bracketed-paste-begin']
 # No bell; and the keys that would stop a terminal and continue it do nothing.
 READLINE_SETTINGS += ["set bell-style none", r'"\C-s": ""', r'"\C-q": ""']
-PASTES_MARKED = "\x1b[?2004h"  # so that the lines of a paste are one (xterm, "bracketed paste")
-PASTES_UNMARKED = "\x1b[?2004l"
+MARK_PASTES = "\x1b[?2004h"  # so that the lines of a paste are one (xterm, "bracketed paste")
+MARK_NO_PASTES = "\x1b[?2004l"
 
 
 class Ended(Exception):
@@ -103,6 +103,10 @@ class Peer:
             level = socket.IPPROTO_TCP if option.startswith("TCP") else socket.SOL_SOCKET
             with contextlib.suppress(AttributeError, OSError):  # a system may not have the option
                 sock.setsockopt(level, getattr(socket, option), value)
+
+    def rename(self, name: str) -> None:
+        """Give the peer a name. From now on it is sent a `\\quit` if it breaks a rule."""
+        self.name, self.refusal = name, QUIT
 
     def broke(self, reason: str) -> Ended:
         """Return the end for a peer that broke a rule."""
@@ -160,11 +164,11 @@ class Peer:
                 self.sock.settimeout(GOODBYE_SECONDS)
                 self.sock.sendall(f"{farewell}\n".encode("utf-8", "replace"))
                 self.sock.shutdown(socket.SHUT_WR)
-            while farewell and (left := deadline - time.monotonic()) > 0:
-                self.sock.settimeout(left)
-                if not self.sock.recv(UNREAD_BYTES):
-                    break
-                time.sleep(0.01)  # so that a flood does not keep a core busy
+                while (left := deadline - time.monotonic()) > 0:
+                    self.sock.settimeout(left)
+                    if not self.sock.recv(UNREAD_BYTES):
+                        break
+                    time.sleep(0.01)  # so that a flood does not keep a core busy
 
 
 class Person:
@@ -200,8 +204,8 @@ class Person:
             signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTSTP])
             if self.editor:  # Ctrl-S stops nothing, and Ctrl-Z forgets nothing
                 iflag, oflag, cflag, lflag, *rest = self.modes
-                edited = [iflag & ~termios.IXON, oflag, cflag, lflag | termios.NOFLSH, *rest]
-                termios.tcsetattr(0, termios.TCSANOW, edited)
+                modes = [iflag & ~termios.IXON, oflag, cflag, lflag | termios.NOFLSH, *rest]
+                termios.tcsetattr(0, termios.TCSANOW, modes)
 
     def leave_terminal(self) -> None:
         """Leave the terminal as it was found, and nothing that was typed to the next reader."""
@@ -212,7 +216,7 @@ class Person:
 
     def note_end(self, how: str, status: int = 1) -> None:
         """Note that the program has to end, and why. Only the first reason counts."""
-        # A second signal changes nothing, and to end in the background is no reason to be stopped.
+        # A second signal changes nothing. A use of the terminal in the background does not stop it.
         signal.pthread_sigmask(signal.SIG_BLOCK, [*SIGNALS, signal.SIGTTIN, signal.SIGTTOU])
         self.must_end = self.must_end or Ended(how, by_us=True, status=status)
 
@@ -221,7 +225,7 @@ class Person:
         if self.modes and signal.SIGTSTP in signal.sigpending():
             self.leave_terminal()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTSTP])  # it stops here
-            if not self.must_end:
+            if not self.must_end:  # to end, it need not wait for `fg`
                 self.take_terminal()
         if self.must_end:
             raise self.must_end
@@ -235,7 +239,7 @@ class Person:
             return [], writers  # as if all could be written, so that a notice of this is
 
     def wait(self, readers: Any, writers: Any = (), seconds: float = TICK_SECONDS) -> Any:
-        """Do as `select` does, and read what was typed."""
+        """Do as `select` does, read what was typed, and do as `stop_or_end` does."""
         readable, writable = self.select(readers, writers, seconds)
         if 0 in readable:
             self.read_keyboard()
@@ -253,10 +257,10 @@ class Person:
         data = data.replace(b"\r", b"\n")
         self.at_prompt = self.at_prompt and b"\n" not in data
         if not data:  # half a line before it is sent from a pipe, and not before a Ctrl-D
-            self.typed, data = b"" if self.terminal else self.typed + b"\n", b"\\quit\n"
+            self.typed, data = b"" if self.terminal else self.typed + b"\n", f"{QUIT}\n".encode()
         keys = OTHER_KEYS.sub(b"", data) if self.editor else data  # readline saw none of these
-        # Of what never ends only a part is kept.
-        self.typed = self.typed[: UNREAD_BYTES + 1] + keys
+        # Of a line that goes on and on, only the start and the last part are kept.
+        self.typed = self.typed[:UNREAD_BYTES] + keys
 
     def has_line(self) -> bool:
         return b"\n" in self.typed
@@ -323,9 +327,9 @@ class Person:
 
         half, self.typed = self.typed.decode(sys.stdin.encoding, "replace"), b""
         self.editor.set_startup_hook(lambda: self.editor.insert_text(half))
-        self.write(sys.stdout, PASTES_MARKED)
+        self.write(sys.stdout, MARK_PASTES)
         try:
-            # If it were not restarted, a write that is cut short would lose characters.
+            # Without `restart`, a write of readline's that is cut short would lose characters.
             text = self.interruptibly(check, input, prompt, restart=True)
             text = text.replace("\n", " ") + "\n"
             self.at_prompt = False
@@ -334,20 +338,21 @@ class Person:
         except KeyboardInterrupt:
             text = self.editor.get_line_buffer().replace("\n", " ")
         finally:
-            self.write(sys.stdout, PASTES_UNMARKED)
+            self.write(sys.stdout, MARK_NO_PASTES)
         self.typed = text.encode(sys.stdin.encoding, "replace")
         self.stop_or_end()
 
     # Some calls wait for one thing alone, as input() does for keys: that the conversation is over
-    # would go unnoticed until Enter. Therefore a timer interrupts such a call now and then, and what
-    # the timer's handler raises goes through the call to the caller. (Also os.read() may wait, though
+    # would go unnoticed until Enter. Therefore a timer interrupts such a call now and then, and
+    # what its handler raises goes through the call to the caller. (os.read() may wait, too, though
     # there was something to read: a terminal forgets what was typed before a Ctrl-C.)
     def interruptibly(self, check: Check, call: Any, *arguments: Any, restart: bool = False) -> Any:
         """Return what a function that waits returns, and call `check`, which may raise, meanwhile.
         After that a system call goes on by itself if `restart` is true (siginterrupt(3))."""
 
         def tick(*_: object) -> None:
-            # What is raised must not be raised twice, but later again: readline drops it in a hook.
+            # If check() raises, it must not do so again at once, amid what that leads to. But after
+            # a while it may, as readline drops what is raised amid one of its hooks.
             signal.setitimer(signal.ITIMER_REAL, 10 * TICK_SECONDS, TICK_SECONDS)
             check()
             signal.setitimer(signal.ITIMER_REAL, TICK_SECONDS, TICK_SECONDS)
@@ -358,8 +363,10 @@ class Person:
         try:
             return call(*arguments)
         finally:
-            signal.signal(signal.SIGALRM, lambda *_: None)  # a tick may be due already
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            try:
+                signal.signal(signal.SIGALRM, lambda *_: None)  # a tick that is due may raise here
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def line_editor() -> Any:
@@ -387,7 +394,8 @@ def show(person: Person, peer: Peer, text: str) -> None:
 
 def hear(person: Person, peer: Peer, not_sent: str = "", deadline: float = float("inf")) -> str:
     """Return the peer's next line, and raise Ended if a username comes after the `deadline`, a
-    time.monotonic(). A line typed meanwhile is `not_sent` for that reason, or for whose turn it is."""
+    time.monotonic(). A line that is typed meanwhile is not sent. The person is told why:
+    `not_sent`, or whose turn it is."""
     began = time.monotonic()
     while not peer.has_line():
         if peer.ended:
@@ -476,7 +484,7 @@ def converse(person: Person, peer: Peer) -> None:
         if fault := username_fault(name):
             raise peer.broke(fault)
         person.notice(f"{peer.name} is {name}")
-        peer.name, peer.refusal = name, QUIT
+        peer.rename(name)
         show(person, peer, hear(person, peer))
         person.forget_typed()  # what was typed before the first prompt was for somebody else
         take_turns(person, peer, "server")
@@ -508,7 +516,7 @@ def main(person: Person) -> int:
     parser.add_argument("--host", default="localhost", help="where to listen (%(default)s)")
     parser.add_argument("port", metavar="PORT", help="a number from 0 (any free port) to 65535")
     # Before Python 3.11, argparse leaves a traceback where stdout is gone.
-    parser.print_help = lambda _=None: person.write(sys.stdout, parser.format_help())  # type: ignore
+    parser.print_help = lambda _=0: person.write(sys.stdout, parser.format_help())  # type: ignore
     args = parser.parse_args()
     if not (args.port.isdecimal() and len(args.port) < 6 and int(args.port) <= 65535):
         parser.error(f"PORT is a number from 0 to 65535, not {args.port!r}")

@@ -544,7 +544,7 @@ class TerminalTest(ChatTest):
         """Tell whether the terminal gives each key at once, as it does while a line is edited."""
         return not program.settings_now()[3] & termios.ICANON
 
-    def wait_until_edited(self, program: Program) -> None:
+    def wait_until_editing_is_off(self, program: Program) -> None:
         """Wait until the program has done with line editing."""
         self.wait_for(lambda: not self.is_editing(program), lambda: "line editing is off")
 
@@ -552,7 +552,7 @@ class TerminalTest(ChatTest):
         """Type a message at a prompt, and see that it was sent, and the turn is over."""
         program.type(text + ENTER)
         self.assertEqual(peer.line(), text)
-        self.wait_until_edited(program)
+        self.wait_until_editing_is_off(program)
 
     def wait_for_last_line(self, program: Program, line: str) -> None:
         """Wait until the last line of the screen is `line`."""

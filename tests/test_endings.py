@@ -360,7 +360,7 @@ class AtAPrompt(TerminalTest):
         screen = program.screen()
         self.assertIn(after, screen)
         self.assertTrue(any(re.fullmatch(notice, line) for line in screen), screen)
-        self.wait_until_edited(program)
+        self.wait_until_editing_is_off(program)
         self.assertNotIn("Traceback", program.at().so_far())
 
     @with_line_editing

@@ -190,7 +190,7 @@ class Streams(ChatTest):
         client.type("hello\n")
         self.assertEqual(peer.line(), "hello")
         peer.send("hello too\n")
-        time.sleep(1.5 * GOODBYE_SECONDS)  # after so long, too
+        time.sleep(1.5 * GOODBYE_SECONDS)  # it has waited for a reader for long, which nothing tells
         client.signal(signal.SIGTERM)
         self.assertEqual(peer.line(), QUIT)
         peer.close()

@@ -160,18 +160,18 @@ class Readers(TerminalTest):
         if time.monotonic() - begin > PAUSE_SECONDS:
             self.skipTest("this machine was too busy to type within the pause")
 
-    def half_typed_to_alice(self) -> tuple[Program, Peer, Peer]:
-        """Return a server whose person is in a line to alice; alice; and bob, who is in the queue."""
+    def typed_to_alice(self, text: str) -> tuple[Program, Peer, Peer]:
+        """Type something to alice, with bob in the queue. Return the server, alice, and bob."""
         server, port = self.server_at_terminal()
         alice = self.visitor(port, "alice")
         alice.send("hello\n")
         self.at_prompt(server)
         bob = self.visitor_in_queue(port, "bob\nhello\n")
-        server.type("dear al")
+        server.type(text)
         return server, alice, bob
 
     def test_what_is_typed_to_one_who_left_does_not_reach_the_next(self) -> None:
-        server, alice, bob = self.half_typed_to_alice()
+        server, alice, bob = self.typed_to_alice("dear al")
         begin = time.monotonic()
         alice.close()
         server.at().expect(r"\* alice left\r\n")
@@ -180,7 +180,7 @@ class Readers(TerminalTest):
         self.assertGreater(time.monotonic() - begin, PAUSE_SECONDS / 2)
 
     def test_the_pause_is_for_a_peer_that_broke_a_rule_as_well(self) -> None:
-        server, alice, bob = self.half_typed_to_alice()
+        server, alice, bob = self.typed_to_alice("dear al")
         begin = time.monotonic()
         alice.send("x\n" * UNREAD_LONGEST)
         alice.half_close()
@@ -212,12 +212,8 @@ class Readers(TerminalTest):
 
     @with_line_editing
     def test_half_a_line_in_one_burst_with_an_enter_stays_with_its_reader(self) -> None:
-        server, port = self.server_at_terminal()
-        alice = self.visitor(port)
-        alice.send("hello\n")
-        self.at_prompt(server)
-        bob = self.visitor_in_queue(port, "bob\nhello\n")
-        server.type("hello" + ENTER + "untimely" + ENTER + "not for bob")
+        burst = "hello" + ENTER + "untimely" + ENTER + "not for bob"
+        server, alice, bob = self.typed_to_alice(burst)
         self.assertEqual(alice.line(), "hello")
         server.at().expect(NO_TURN + "alice")  # the whole burst was read
         alice.quit()
@@ -383,7 +379,7 @@ class KeysOfTheTerminal(TerminalTest):
         for program, peer in self.shells():
             program.type("hello\r")
             self.assertEqual(peer.line(), "hello")
-            self.wait_until_edited(program)
+            self.wait_until_editing_is_off(program)
             self.suspend(program)
             program.type("bg\r")
             program.at().expect("(?i)stopped|suspended|[$%] ")
@@ -416,7 +412,7 @@ class KeysOfTheTerminal(TerminalTest):
         for program, peer in self.shells():
             program.type("hello\r")
             self.assertEqual(peer.line(), "hello")
-            self.wait_until_edited(program)
+            self.wait_until_editing_is_off(program)
             client = os.tcgetpgrp(program.at().descriptor)
             os.kill(client, signal.SIGSTOP)
             program.at().expect("(?i)(stopped|suspended)(.|\r|\n)*[$%] ")
