@@ -11,6 +11,7 @@ if __name__ == "__main__":  # so that a Ctrl-C during the imports below shows no
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import argparse
+import atexit
 import contextlib
 import os
 import re
@@ -194,6 +195,9 @@ class Person:
             if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:  # nohup
                 signal.signal(signum, lambda signum, _: self.note_end("quit", 128 + signum))
         self.take_terminal()
+        # At the exit, the last one registered comes first: from there on the status stands.
+        atexit.register(self.leave_terminal)
+        atexit.register(signal.pthread_sigmask, signal.SIG_BLOCK, SIGNALS)
 
     def take_terminal(self) -> None:
         """Note how the terminal is found, and prepare it. From here on, Ctrl-Z is only noted."""
@@ -457,16 +461,6 @@ def close(person: Person, peer: Peer, end: Ended) -> Ended:
     return end
 
 
-def run(main: Callable[[Person], int]) -> int:
-    """Return the exit status of `main`, which is given the person here."""
-    person = Person()
-    try:
-        return main(person)
-    finally:
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # from here on the status stands
-        person.leave_terminal()
-
-
 # ==== The end of what both scripts share. ====
 
 
@@ -475,8 +469,7 @@ CONNECT_SECONDS = 10  # for each address of the host
 
 def introduce(person: Person, peer: Peer) -> str:
     """Wait to be picked up by the server, and give it a username; return that."""
-    server = peer.name
-    person.notice(f"waiting to be picked up by {server}")
+    person.notice(f"waiting to be picked up by {peer.name}")
     try:
         greeting = hear(person, peer, "you have not been picked up yet")
     except Ended as end:
@@ -488,8 +481,8 @@ def introduce(person: Person, peer: Peer) -> str:
             raise Ended(f"{end.how} before it picked you up; {hint}", farewell="") from None
     if message_fault(greeting) or not greeting.startswith(GREETING_START):
         raise Ended(f"is no chatserve, it says: {greeting[:MESSAGE_CHARACTERS]}", farewell="")
+    person.notice(f"connected to {peer.name}; take turns, {QUIT} ends")
     peer.rename("server")
-    person.notice(f"connected to {server}; take turns, {QUIT} ends")
     rule = f"1 to {USERNAME_CHARACTERS} characters, no spaces, in {USERNAME_SECONDS} s"
     person.notice(f"type a username: {rule}")
     name = ask(person, peer, "username> ", username_fault, remember=False)
@@ -497,8 +490,9 @@ def introduce(person: Person, peer: Peer) -> str:
     return name
 
 
-def main(person: Person) -> int:
+def main() -> int:
     """Connect, and hold the conversation; return the exit status."""
+    person = Person()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("host", metavar="HOST", help="a name, an IPv4 or an IPv6 address")
     parser.add_argument("port", metavar="PORT", help="a number from 1 to 65535")
@@ -529,4 +523,4 @@ def main(person: Person) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(main())

@@ -11,6 +11,7 @@ if __name__ == "__main__":  # so that a Ctrl-C during the imports below shows no
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import argparse
+import atexit
 import contextlib
 import os
 import re
@@ -194,6 +195,9 @@ class Person:
             if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:  # nohup
                 signal.signal(signum, lambda signum, _: self.note_end("quit", 128 + signum))
         self.take_terminal()
+        # At the exit, the last one registered comes first: from there on the status stands.
+        atexit.register(self.leave_terminal)
+        atexit.register(signal.pthread_sigmask, signal.SIG_BLOCK, SIGNALS)
 
     def take_terminal(self) -> None:
         """Note how the terminal is found, and prepare it. From here on, Ctrl-Z is only noted."""
@@ -457,16 +461,6 @@ def close(person: Person, peer: Peer, end: Ended) -> Ended:
     return end
 
 
-def run(main: Callable[[Person], int]) -> int:
-    """Return the exit status of `main`, which is given the person here."""
-    person = Person()
-    try:
-        return main(person)
-    finally:
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # from here on the status stands
-        person.leave_terminal()
-
-
 # ==== The end of what both scripts share. ====
 
 
@@ -510,8 +504,9 @@ def serve(person: Person, listener: socket.socket, address: str) -> NoReturn:
             converse(person, peer)
 
 
-def main(person: Person) -> int:
+def main() -> int:
     """Listen, and serve; return the exit status."""
+    person = Person()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--host", default="localhost", help="where to listen (%(default)s)")
     parser.add_argument("port", metavar="PORT", help="a number from 0 (any free port) to 65535")
@@ -538,4 +533,4 @@ def main(person: Person) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(main())
