@@ -507,7 +507,8 @@ def main() -> int:
         sock = person.interruptibly(person.stop_or_end, connect, address, CONNECT_SECONDS)
         sock.settimeout(None)
         peer = Peer(sock, where, refusal="")
-    except (OSError, UnicodeError) as error:
+    # LookupError: the codec for a host's name is loaded by the look-up, and could not be.
+    except (OSError, UnicodeError, LookupError) as error:
         advice = "check HOST and PORT, and that chatserve runs there"
         if isinstance(error, (TimeoutError, socket.timeout)):
             advice = "it may be busy: try again later, or check HOST and PORT"

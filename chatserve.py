@@ -521,7 +521,8 @@ def main() -> int:
         family, *_, address = min(found)  # IPv4 goes first
         listener = socket.create_server(address, family=family)
         where = f"{args.host} port {listener.getsockname()[1]}"
-    except (OSError, UnicodeError) as error:
+    # LookupError: the codec for a host's name is loaded by the look-up, and could not be.
+    except (OSError, UnicodeError, LookupError) as error:
         person.notice(f"cannot listen on {where}: {why(error)}; try another PORT or HOST")
         return 1
     try:

@@ -514,6 +514,18 @@ class Accepting(MeddlingTest):
             self.assertEqual(server.status(), 1)
             server.err.expect(rf"^meddled\n\* cannot listen on localhost port 0: {why}; [^\n]+\n(meddled\n)*$")
 
+    def test_a_codec_that_cannot_be_loaded_is_no_traceback(self) -> None:
+        no_codec = """if True:
+            import runpy, sys
+            sys.argv = sys.argv[1:]
+            sys.modules["encodings.idna"] = None  # to import it is an ImportError
+            runpy.run_path(sys.argv[0], run_name="__main__")
+        """
+        for script, arguments in ((SERVER, [0]), (CLIENT, ["localhost", 1])):
+            program = self.start(script, *arguments, flags=("-I", "-c", no_codec))
+            self.assertEqual(program.status(), 1)
+            program.err.expect(r"\A\* cannot (listen on|connect to) localhost port \d: [^\n]*idna; [^\n]+\n\Z")
+
     # Runs a script with more descriptors than a select() can wait for.
     CROWDED = """if True:
         import os, resource, runpy, sys
