@@ -54,8 +54,9 @@ ESCAPES = {c: f"\\x{c:02x}" if c < 256 else f"\\u{c:04x}" for codes in UNSAFE fo
 OTHER_KEYS = re.compile(rb"\x1b(\[[0-?]*[ -/]*[@-~]|O?[ -~])?|[\x00-\x08\x0b-\x1f\x7f]")
 # readline could ask for marked pastes, but after a Ctrl-D it adds an empty line to each line then.
 READLINE_SETTINGS = ["set enable-bracketed-paste off", r'"\e[200~": bracketed-paste-begin']
-# No bell; and the keys that would stop a terminal and continue it do nothing.
-READLINE_SETTINGS += ["set bell-style none", r'"\C-s": ""', r'"\C-q": ""']
+# No bell; what is not ASCII is a character, also in the locale C, where readline would take it for
+# a command with the Meta key; and the keys that would stop a terminal and continue it do nothing.
+READLINE_SETTINGS += ["set bell-style none", "set convert-meta off", r'"\C-s": ""', r'"\C-q": ""']
 MARK_PASTES = "\x1b[?2004h"  # so that the lines of a paste are one (xterm, "bracketed paste")
 MARK_NO_PASTES = "\x1b[?2004l"
 
@@ -149,12 +150,15 @@ class Peer:
             raise self.ended
 
     def send(self, line: str) -> None:
-        """Send a line. Where that fails, note that the peer ended it, after what came from it."""
+        """Send a line. Where that fails, note that the peer was lost, after what came from it,
+        unless it had quit."""
         try:
             self.sock.sendall(f"{line}\n".encode("utf-8", "replace"))
         except OSError as error:
-            self.look()
-            self.ended = Ended(f"was lost ({why(error)})", farewell="")
+            with contextlib.suppress(Ended):
+                self.look()
+            if not (self.ended and self.ended.status == 0):
+                self.ended = Ended(f"was lost ({why(error)})", farewell="")
 
     def close(self, farewell: str) -> None:
         """Send the last line, if there is one, and read until the peer has closed too: to close
@@ -195,7 +199,7 @@ class Person:
             if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:  # nohup
                 signal.signal(signum, lambda signum, _: self.note_end("quit", 128 + signum))
         self.take_terminal()
-        # At the exit, the last one registered comes first: from there on the status stands.
+        # At the exit the second one runs first: from then on, a signal does not change the status.
         atexit.register(self.leave_terminal)
         atexit.register(signal.pthread_sigmask, signal.SIG_BLOCK, SIGNALS)
 
@@ -521,7 +525,7 @@ def main() -> int:
         family, *_, address = min(found)  # IPv4 goes first
         listener = socket.create_server(address, family=family)
         where = f"{args.host} port {listener.getsockname()[1]}"
-    # LookupError: the codec for a host's name is loaded by the look-up, and could not be.
+    # LookupError: the codec for names of hosts, which Python loads only here, could not be loaded.
     except (OSError, UnicodeError, LookupError) as error:
         person.notice(f"cannot listen on {where}: {why(error)}; try another PORT or HOST")
         return 1

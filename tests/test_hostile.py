@@ -106,6 +106,21 @@ class Departures(ChatTest):
         server.err.expect("is next")
         self.assert_calm(server)
 
+    @on_linux  # elsewhere a reset may take with it what came before
+    def test_a_queued_client_that_was_reset_is_lost_by_its_name(self) -> None:
+        server, port = self.server()
+        for said, how, out in (("alice\nhello\nlast", "was lost", "hello\nalice> last\n"),
+                               (f"alice\nhello\n{QUIT}\n", "quit", "hello\n")):  # fmt: skip
+            first = self.visitor(port, "first")
+            server.err.expect("is first")
+            queued = self.peer(port)
+            queued.send(said)
+            queued.reset()
+            first.quit()
+            server.err.expect(rf"is alice\n\* alice {how}[^\n]*\n\* waiting on")
+            server.out.expect(f"alice> {out}$")
+            self.assert_calm(server)
+
     def test_thirty_that_gave_up_in_the_queue(self) -> None:
         server, port = self.server()
         first = self.visitor(port, "first")

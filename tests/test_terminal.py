@@ -51,6 +51,19 @@ class Editing(TerminalTest):
             client.type(UP * presses + ENTER)
             self.assertEqual(peer.line(), text)
 
+    def test_what_is_not_ascii_can_be_typed_in_a_locale_that_has_none(self) -> None:
+        for locale in ("C", "POSIX", "no_such.locale"):
+            client, peer = self.client_at_turn(env={"LC_ALL": locale})
+            for text in ("na\u00efve caf\u00e9", "\U0001f600 \u043f\u0440\u0438\u0432\u0435\u0442", "\u65e5\u672c"):
+                self.say(client, peer, text)
+                client.type("half \u00e9")  # in the other's turn
+                peer.send("go on\n")
+                self.at_prompt(client)
+                client.type("\u00fc" + ENTER)
+                self.assertEqual(peer.line(), "half \u00e9\u00fc")
+                peer.send("go on\n")
+                self.at_prompt(client)
+
     def test_a_nul_can_be_typed(self) -> None:
         client, peer = self.client_at_turn()
         self.say(client, peer, "hello")
