@@ -1,87 +1,787 @@
 #!/usr/bin/env python3
-"""Connect to a chatserve, and chat with the person there, in turns. Once picked up, give a
-username; then each side sends a line after the other, you first. The line \\quit, typed at any
-time, ends the conversation, and so does Ctrl-D."""
+"""Connect to a chatserve, and chat with the person there, in turns:
+
+    python3 chatclient.py HOST PORT
+"""
 
 from __future__ import annotations
 
 import signal
 
-if __name__ == "__main__":  # so that a Ctrl-C during the imports below shows no traceback
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports shows no traceback
 
 import argparse
-import atexit
+import codecs
 import contextlib
 import os
 import re
 import select
 import socket
 import sys
-import termios
 import time
+import unicodedata
+
+try:
+    import termios
+except ImportError:
+    sys.exit("* this needs a POSIX system: Linux, macOS, or WSL on Windows")
 
 TYPE_CHECKING = False  # importing typing would take a fifth of the start-up
 if TYPE_CHECKING:
-    from typing import Any, Callable, NoReturn, TextIO
+    from typing import Any, Callable, Iterable, NoReturn
 
-    Fault = Callable[[str], str]
-    Check = Callable[[], None]
+HELP = """Connect to a chatserve, and chat with the person there, in turns. Once picked up, give a
+username; then each side sends a line after the other, you first. The line \\quit, typed at any
+time, ends the conversation, and so does Ctrl-D."""
+CONNECT_SECONDS = 10  # for each address of the host
+TIMEOUT = (TimeoutError, socket.timeout)  # they are the same since Python 3.10
 
-# ==== What both scripts share: the same text, up to the next such line. ====
-# It stands twice because each script has to work when it is copied alone to another machine. Change
-# both; a test compares them.
+
+def main() -> int:
+    """Connect, and hold the conversation; return the exit status."""
+    parser = argparse.ArgumentParser(description=HELP)
+    parser.add_argument("host", metavar="HOST", help="a name, an IPv4 or an IPv6 address")
+    parser.add_argument("port", metavar="PORT", help="a number from 1 to 65535")
+    args = parser.parse_args()
+    if not re.fullmatch("[0-9]{1,5}", args.port) or not 1 <= int(args.port) <= 65535:
+        parser.error(f"PORT is a number from 1 to 65535, not {args.port!r}")
+    host = args.host or "''"
+    where = f"{host} port {args.port}"
+    try:
+        person = Person()
+        sock = connect(args.host, int(args.port))
+    except TIMEOUT as error:
+        cannot(f"connect to {where}: {why(error)}; it may be busy: try again later")
+    except (OSError, UnicodeError) as error:
+        cannot(f"connect to {where}: {why(error)}; check host and port, and that chatserve runs there")
+    with person:
+        peer = Peer(sock, where)
+        try:
+            take_turns(person, peer, introduce(person, peer))
+        except Ended as end:
+            close(person, peer, end)
+            return end.status
+
+
+def connect(host: str, port: int) -> socket.socket:
+    """Return a connection to the first address of a host that takes one. Raise UnicodeError, or
+    OSError, of several the one that tells most."""
+    failures = []
+    for family, address in addresses(host, port):
+        try:
+            return connect_to(family, address)
+        except OSError as error:
+            failures.append(error)
+    raise max(failures, key=how_telling)
+
+
+def connect_to(family: int, address: tuple[Any, ...]) -> socket.socket:
+    """Return a connection to one address, or raise OSError. As soon as there is a connection,
+    signals wait for the person to obey them, who says goodbye."""
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(CONNECT_SECONDS)
+        sock.connect(address)
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
+        if sock.getsockname() == sock.getpeername():  # so it may be where nobody listens
+            raise ConnectionRefusedError("Connection refused")
+        sock.settimeout(None)
+    except OSError:
+        sock.close()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
+        raise
+    return sock
+
+
+def how_telling(error: OSError) -> int:
+    """Return how much the reason of a failed connection tells: a higher number is more."""
+    if isinstance(error, ConnectionRefusedError):
+        return 2
+    return 1 if isinstance(error, TIMEOUT) else 0
+
+
+def introduce(person: Person, peer: Peer) -> str:
+    """Wait to be picked up by the server, and give it a username; return that."""
+    person.notice(f"waiting to be picked up by {peer.name}")
+    try:
+        greeting = hear(person, peer, "you have not been picked up yet", FOREVER)
+    except Ended as end:
+        if not peer.gone or end.status == 0:
+            raise
+        hint = "perhaps no chatserve is there, but a tunnel with nothing behind it"
+        raise Ended(f"{end.notice} before it picked you up; {hint}") from None
+    if not greeting.startswith(GREETING_START):
+        raise Ended(f"{peer.name} is no chatserve, it says: {greeting[:MESSAGE_CHARACTERS]}")
+    person.notice(f"connected to {peer.name}; take turns, you begin, {QUIT} ends")
+    peer.name = "server"
+    person.notice(f"type a username within {USERNAME_SECONDS} s: {USERNAME_RULE}")
+    name = ask(person, peer, "username> ", username_fault)
+    say(person, peer, name)
+    return name
+
+
+# ==== From here to the end both scripts are the same, word for word, as each has to work when it is
+# ==== copied alone to another machine. Change both; a test names the first line that differs.
 
 QUIT = "\\quit"  # the line that ends a conversation, from either side
-QUIT_LINE = re.compile(rb"^\\quit\r?\n", re.MULTILINE)
 GREETING_START = "chatserve"  # what the first line of a server starts with
-USERNAME_CHARACTERS = 10
+USERNAME_CHARACTERS = 10  # at most
+USERNAME_RULE = f"1 to {USERNAME_CHARACTERS} characters, no white space, not 'server'"
 USERNAME_SECONDS = 120  # from the greeting to the end of the username's line
-MESSAGE_CHARACTERS = 500
-UNREAD_BYTES = 64 * 1024  # of lines that wait for the peer's next turns, and of one read
-GOODBYE_SECONDS = 1.0  # for the last line to arrive
-TICK_SECONDS = 0.1  # between two looks for what cannot end a wait by itself, such as a signal
-BELL_SECONDS = 10  # whoever waited for longer may be looking elsewhere
-TEE_SECONDS = 0.05  # for another process, such as tee, to show the message before the prompt
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-# A host that vanished is given up in a minute: on, seconds, seconds, probes, milliseconds (tcp(7)).
-LIVENESS = {"SO_KEEPALIVE": 1, "TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
-LIVENESS["TCP_USER_TIMEOUT"] = 60_000
-# C0 but tab; DEL and C1; separators, bidirectional embeddings and overrides; and isolates.
-UNSAFE = (range(9), range(10, 32), range(127, 160), range(0x2028, 0x202F), range(0x2066, 0x206A))
-ESCAPES = {c: f"\\x{c:02x}" if c < 256 else f"\\u{c:04x}" for codes in UNSAFE for c in codes}
-# Keys that are no character: escape sequences, such as an arrow's (ECMA-48), and controls.
-OTHER_KEYS = re.compile(rb"\x1b(\[[0-?]*[ -/]*[@-~]|O?[ -~])?|[\x00-\x08\x0b-\x1f\x7f]")
-# readline could ask for marked pastes, but after a Ctrl-D it adds an empty line to each line then.
-READLINE_SETTINGS = ["set enable-bracketed-paste off", r'"\e[200~": bracketed-paste-begin']
-# No bell; what is not ASCII is a character, also in the locale C, where readline would take it for
-# a command with the Meta key; and the keys that would stop a terminal and continue it do nothing.
-READLINE_SETTINGS += ["set bell-style none", "set convert-meta off", r'"\C-s": ""', r'"\C-q": ""']
-MARK_PASTES = "\x1b[?2004h"  # so that the lines of a paste are one (xterm, "bracketed paste")
-MARK_NO_PASTES = "\x1b[?2004l"
+MESSAGE_CHARACTERS = 500  # at most
+BELL_SECONDS = 10  # whoever has waited for longer may be looking elsewhere
+FOREVER = float("inf")  # seconds
+
+
+def take_turns(person: Person, peer: Peer, name: str) -> NoReturn:
+    """Send what the person types, and show what the peer sends, in turn, until Ended is raised.
+    `name` is the person's."""
+    while True:
+        text = ask(person, peer, f"{name}> ", message_fault)
+        person.remember(text)
+        say(person, peer, text)
+        show(person, peer, hear(person, peer, f"it is the turn of {peer.name}", FOREVER))
+
+
+def ask(person: Person, peer: Peer, prompt: str, fault: Callable[[str], str]) -> str:
+    """Return the next line that the person types and that has no fault. `fault` tells what is wrong
+    with a line, or "". Raise Ended if meanwhile the peer ends the conversation, or the person."""
+    person.prompt = prompt
+    while True:
+        if peer.has_ended():
+            show_what_is_left(person, peer)
+        line = typed_line(person)
+        if line is None:
+            if peer.sock in person.wait([peer.sock, KEYBOARD]):
+                peer.receive_ahead()
+            continue
+        wrong = fault(line) if line.strip() else "nothing but white space"
+        if not wrong:
+            person.finish_line()
+            return line
+        if person.at_terminal:
+            person.notice(f"not sent: {wrong}")
+        elif line.strip():
+            raise Ended(f"you broke a rule: {wrong}", farewell=QUIT)
+
+
+def say(person: Person, peer: Peer, line: str) -> None:
+    """Send a line. Wait until the connection has taken all of it."""
+    peer.send(f"{line}\n")
+    while peer.unsent:
+        person.wait([], [peer.sock])
+        peer.send("")
+        refuse_lines(person, "your last line is still on its way")
+
+
+def hear(person: Person, peer: Peer, not_sent: str, seconds: float) -> str:
+    """Return the peer's next line. Raise Ended if none can come any more, and TimeoutError if it
+    has not come within so many seconds. What the person types meanwhile is not sent, because of
+    `not_sent`."""
+    began = time.monotonic()
+    while not peer.has_line():
+        person.wait([peer.sock], deadline=began + seconds)
+        peer.receive()
+        refuse_lines(person, not_sent)
+    line = peer.take_line()
+    if time.monotonic() - began > BELL_SECONDS:
+        person.ring()
+    return line
+
+
+def show(person: Person, peer: Peer, text: str) -> None:
+    """Show a message of the peer's."""
+    if wrong := message_fault(text):
+        raise Ended(f"{peer.name} broke a rule: {wrong}", farewell=QUIT)
+    person.write_line(STDOUT, f"{peer.name}> {text.translate(ESCAPES)}")
+    person.end_if_asked()
+
+
+def show_what_is_left(person: Person, peer: Peer) -> NoReturn:
+    """Show what a peer that has ended the conversation sent before, until Ended is raised."""
+    while True:
+        show(person, peer, peer.take_line())
+
+
+def typed_line(person: Person) -> str | None:
+    """Return a line that the person has typed, or None. Raise Ended if it is `\\quit`."""
+    line = person.take_line()
+    if line is not None and line.strip() == QUIT:
+        person.finish_line()
+        raise Ended("you quit", farewell=QUIT, status=0)
+    return line
+
+
+def refuse_lines(person: Person, reason: str) -> None:
+    """Tell a person at a terminal that what was typed out of turn is not sent, and why."""
+    while person.at_terminal and typed_line(person) is not None:
+        person.notice(f"not sent: {reason}")
+
+
+def close(person: Person, peer: Peer, end: Ended) -> None:
+    """Tell the person how the conversation ended, and say goodbye to the peer."""
+    person.finish_line()
+    person.notice(end.notice)
+    peer.close(end.farewell)
 
 
 class Ended(Exception):
-    """The conversation is over. `how` goes on behind a name: "alice left"; `by_us` tells whether
-    it was this side's doing; `farewell` is the last line still to be sent, "" for none; `status` is
-    the exit status of the client that follows."""
+    """The conversation is over. `notice` tells who ended it, and how; `farewell` is the last line
+    that the peer is still to be sent, "" for none; `status` is a client's exit status."""
 
-    def __init__(self, how: str, by_us: bool = False, farewell: str = QUIT, status: int = 1):
-        self.how, self.by_us, self.farewell, self.status = how, by_us, farewell, status
+    def __init__(self, notice: str, farewell: str = "", status: int = 1) -> None:
+        self.notice = notice
+        self.farewell = farewell
+        self.status = status
+
+
+AHEAD_BYTES = 64 * 1024  # of lines that wait for the peer's next turns, and of one that never ends
+GOODBYE_SECONDS = 1.0  # for the last line to arrive, at most
+# A host that vanished is given up in a minute: on, seconds, seconds, probes, milliseconds (tcp(7)).
+LIVENESS = {"SO_KEEPALIVE": 1, "TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+LIVENESS["TCP_USER_TIMEOUT"] = 60_000
+QUIT_LINE = re.compile(rb"^\\quit\r?\n", re.MULTILINE)
+# Telnet's commands (RFC 854): an option, a subnegotiation (which is short), or one of two bytes; the
+# beginning of one whose rest has not come; and the one that Ctrl-C sends.
+TELNET = re.compile(rb"\xff([\xfb-\xfe].|\xfa.{0,500}?\xff\xf0|[^\xfa-\xfe])", re.DOTALL)
+TELNET_START = re.compile(rb"(\xff(?:[\xfb-\xfe]|\xfa.{0,500})?)\Z", re.DOTALL)
+TELNET_INTERRUPT = b"\xff\xf4"
+
+
+class Peer:
+    """The other side of one connection. Nothing here waits, but `close` for a second."""
+
+    def __init__(self, sock: socket.socket, name: str) -> None:
+        self.sock = sock
+        self.name = name  # its address, until it has another
+        self.received = b""  # what has come and was not taken yet
+        self.command = b""  # the beginning of a telnet command
+        self.unsent = b""  # what the connection has not taken yet
+        self.gone = ""  # how it went, after what was received: "left" or "was lost (...)"
+        for option, value in LIVENESS.items():
+            level = socket.IPPROTO_TCP if option.startswith("TCP") else socket.SOL_SOCKET
+            with contextlib.suppress(AttributeError, OSError):  # a system may not have the option
+                sock.setsockopt(level, getattr(socket, option), value)
+
+    def has_line(self) -> bool:
+        """Tell whether there is a line, or one that is too long to wait for its end, or the end."""
+        return b"\n" in self.received or len(self.received) > AHEAD_BYTES or bool(self.gone)
+
+    def has_ended(self) -> bool:
+        """Tell whether the conversation ends behind the lines that have come."""
+        return bool(self.gone) or QUIT_LINE.search(self.received) is not None
+
+    def take_line(self) -> str:
+        """Return the next line, or what there is of it. Raise Ended if it is `\\quit`, or if there
+        is nothing any more."""
+        if self.gone and not self.received:
+            raise Ended(f"{self.name} {self.gone}")
+        line, _, self.received = self.received.partition(b"\n")
+        text = (line[:-1] if line.endswith(b"\r") else line).decode("utf-8", "replace")
+        if text == QUIT:
+            raise Ended(f"{self.name} quit", status=0)
+        return text
+
+    def receive(self) -> None:
+        """Receive once what has come, and drop telnet's commands."""
+        try:
+            data = self.sock.recv(AHEAD_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.gone = f"was lost ({why(error)})"
+            return
+        if not data:
+            self.gone = "left"
+        data, interrupt, _ = (self.command + data).partition(TELNET_INTERRUPT)
+        data, self.command, *_ = [*TELNET_START.split(TELNET.sub(b"", data)), b""]
+        self.received += data
+        if interrupt:  # it is a `\quit`, in place of the line that was begun
+            whole_lines = self.received[: self.received.rfind(b"\n") + 1]
+            self.received = whole_lines + f"{QUIT}\n".encode()
+
+    def receive_ahead(self) -> None:
+        """Receive once what has come out of turn. Raise Ended if there is too much of it."""
+        self.receive()
+        if len(self.received) > AHEAD_BYTES and not self.has_ended():
+            wrong = f"over {AHEAD_BYTES // 1024} KiB out of turn"
+            raise Ended(f"{self.name} broke a rule: {wrong}", farewell=QUIT)
+
+    def send(self, text: str) -> None:
+        """Send what is unsent and then a text, as much as the connection takes at once. Where that
+        fails, the peer is gone, after what has come from it."""
+        self.unsent += text.encode("utf-8", "replace")
+        try:
+            self.unsent = self.unsent[self.sock.send(self.unsent, socket.MSG_DONTWAIT) :]
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self.unsent = b""
+            self.receive()
+            self.gone = f"was lost ({why(error)})"
+
+    def close(self, farewell: str) -> None:
+        """Send the last line, if there is one, and read until the peer has closed too: to close
+        with something unread is a reset, which may overtake the line (RFC 1122, 4.2.2.13)."""
+        deadline = time.monotonic() + GOODBYE_SECONDS
+        with contextlib.suppress(OSError), self.sock:  # the peer is gone, or does not read
+            if farewell:
+                self.sock.settimeout(GOODBYE_SECONDS)
+                self.sock.sendall(self.unsent + f"{farewell}\n".encode("utf-8", "replace"))
+                self.sock.shutdown(socket.SHUT_WR)
+                while (left := deadline - time.monotonic()) > 0:
+                    self.sock.settimeout(left)
+                    if not self.sock.recv(AHEAD_BYTES):
+                        break
+                    time.sleep(0.01)  # so that a flood does not keep a core busy
+
+
+KEYBOARD, STDOUT, STDERR = 0, 1, 2  # descriptors
+READ_BYTES = 4096  # of the keyboard at once
+PIPED_CHARACTERS = 64 * 1024  # kept of a line that never ends
+STUCK_SECONDS = 0.1  # for a slow reader of stdout or stderr, when the program has to end
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+TERMINAL_SIGNALS = (signal.SIGTSTP, signal.SIGCONT, signal.SIGWINCH)  # Ctrl-Z, fg, another size
+SIGNAL_STATUS = 128  # and the signal's number: the exit status of what a signal ended
+ERASE = "\r\x1b[K"  # the last row of the screen (ECMA-48, EL)
+MARK_PASTES, MARK_NO_PASTES = "\x1b[?2004h", "\x1b[?2004l"  # with PASTE and PASTED (xterm)
+
+
+class Person:
+    """The person here: keyboard, screen, the terminal's modes, signals, and the one place that
+    waits, `select`.
+
+    A signal only writes its number into a pipe, which wakes `select`. What the signal asks for is
+    done between two waits, so that nothing else is ever left half done.
+    """
+
+    def __init__(self) -> None:
+        """Raise OSError if there are no descriptors left."""
+        streams = (sys.stdin, sys.stdout, sys.stderr)
+        for stream in streams:
+            if stream is None:  # it is closed: no socket may get its number
+                os.open(os.devnull, os.O_RDWR)
+        self.signals, self.signals_in = os.pipe()
+        os.set_blocking(self.signals, False)
+        os.set_blocking(self.signals_in, False)
+        self.encodings = [stream.encoding if stream else "utf-8" for stream in streams]
+        self.decoder = codecs.getincrementaldecoder(self.encodings[KEYBOARD])("replace")
+        self.at_terminal = os.isatty(KEYBOARD)
+        knows_escapes = os.environ.get("TERM", "") not in ("", "dumb")
+        self.has_row = self.at_terminal and os.isatty(STDOUT) and knows_escapes
+        self.row = Row()
+        self.typed = ""  # where there is no row
+        self.prompt = ""  # at one's own turn
+        self.drawn = ""  # the row as it stands on the screen, "" if it does not
+        self.modes_found: list[Any] = []  # the terminal's, while they are changed
+        self.must_end: Ended | None = None  # why the program has to end, once it has to
+
+    def __enter__(self) -> Person:
+        """From now on signals are only noted, and the terminal passes on keys."""
+        signal.set_wakeup_fd(self.signals_in, warn_on_full_buffer=False)
+        for signum in (*ENDING_SIGNALS, *(TERMINAL_SIGNALS if self.has_row else ())):
+            if signal.getsignal(signum) != signal.SIG_IGN:  # as nohup and a script's & have it
+                signal.signal(signum, do_nothing)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
+        self.take_terminal()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give the terminal back. From now on a signal does not change the exit status."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
+        self.leave_terminal()
+        self.forget_typed()
+
+    def take_terminal(self) -> None:
+        """Have the terminal pass on keys, without echo. In the background that stops the process;
+        once it is continued, it is to be done again."""
+        if self.has_row:
+            with contextlib.suppress(termios.error):  # SIGCONT came, or the terminal has hung up
+                modes = termios.tcgetattr(KEYBOARD)
+                found = self.modes_found or [*modes]
+                modes[0] &= ~(termios.IXON | termios.ICRNL)
+                modes[3] &= ~(termios.ICANON | termios.ECHO | termios.IEXTEN)
+                modes[3] |= termios.NOFLSH  # else Ctrl-C could empty what a read was promised
+                termios.tcsetattr(KEYBOARD, termios.TCSANOW, modes)
+                self.modes_found = found
+                self.drawn = ""
+                self.write(STDOUT, MARK_PASTES)
+
+    def leave_terminal(self) -> None:
+        """Give the terminal back as it was found."""
+        if self.modes_found:
+            self.write(STDOUT, (ERASE if self.drawn else "") + MARK_NO_PASTES)
+            with contextlib.suppress(termios.error):  # it has hung up
+                termios.tcsetattr(KEYBOARD, termios.TCSANOW, self.modes_found)
+            self.modes_found = []
+            self.drawn = ""
+
+    def stop(self) -> None:
+        """Stop the process, as Ctrl-Z does, until it is continued."""
+        if KEYBOARD in self.select([KEYBOARD], [], 0):
+            self.read_keyboard()  # what was typed before it
+        self.leave_terminal()
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTSTP)
+        signal.signal(signal.SIGTSTP, do_nothing)
+        os.kill(os.getpid(), signal.SIGCONT)  # where no shell does it, as none could stop it
+
+    def obey_signals(self) -> None:
+        """Do what the signals ask for that have come, or note that the program has to end. Of the
+        signals that end it only the first one counts."""
+        with contextlib.suppress(OSError):
+            # Those that come at once come in any order. The ones that end it have lower numbers.
+            for signum in sorted(os.read(self.signals, READ_BYTES)):
+                if signum in ENDING_SIGNALS and not self.must_end:
+                    self.must_end = Ended("you quit", QUIT, SIGNAL_STATUS + signum)
+                    # In the background, a use of the terminal would stop the process.
+                    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+                elif signum == signal.SIGTSTP:
+                    self.stop()
+                elif signum == signal.SIGCONT and not self.must_end:
+                    self.take_terminal()
+                elif signum == signal.SIGWINCH and self.drawn:
+                    self.drawn = ERASE  # what stands there is not what is to be drawn now
+
+    def end_if_asked(self) -> None:
+        """Raise Ended if the program has to end."""
+        if self.must_end:
+            raise self.must_end
+
+    def cannot_go_on(self, trouble: str) -> None:
+        """Tell of a trouble, and note that the program has to end, unless it has to already."""
+        self.obey_signals()  # a terminal that has hung up is no trouble of its own
+        if not self.must_end:
+            self.must_end = Ended("you quit", QUIT)
+            self.notice(trouble)
+
+    def select(self, readers: list[Any], writers: list[Any], seconds: float) -> list[Any]:
+        """Wait until something can be read or written, or a signal comes, for so many seconds at
+        most. Return what can be read or written."""
+        if self.must_end:
+            seconds = min(seconds, STUCK_SECONDS)
+        timeout = None if seconds == FOREVER else max(seconds, 0)
+        try:
+            readable, writable, _ = select.select([self.signals, *readers], writers, [], timeout)
+        except (OSError, ValueError) as error:  # ValueError: a descriptor beyond 1023
+            self.cannot_go_on(f"cannot wait any longer: {why(error)}")
+            return writers  # so that the notice of this is written
+        if self.signals in readable:
+            self.obey_signals()
+            readable = []  # while the program was stopped, a shell may have read it
+        return readable + writable
+
+    def wait(
+        self, readers: list[Any], writers: list[Any] | None = None, deadline: float = FOREVER
+    ) -> list[Any]:
+        """Wait until a socket can be read or written, or the person has typed a line, and return
+        those sockets. A terminal is read meanwhile, and another keyboard if it is in `readers`.
+        Raise TimeoutError at the deadline, a time.monotonic(), and Ended if the program has to."""
+        keyboard = [KEYBOARD] if self.at_terminal and KEYBOARD not in readers else []
+        ready: list[Any] = []
+        while True:
+            self.end_if_asked()
+            has_line = KEYBOARD in (*readers, *keyboard) and self.has_line()
+            self.draw()
+            if ready or has_line:
+                return ready
+            seconds = deadline - time.monotonic()
+            if seconds <= 0:
+                raise TimeoutError
+            found = self.select([*readers, *keyboard], writers or [], seconds)
+            if KEYBOARD in found:
+                self.read_keyboard()
+            ready = [one for one in found if isinstance(one, socket.socket)]
+
+    def read_keyboard(self) -> None:
+        """Read once what was typed. The end of the input is a line `\\quit`."""
+        if in_background():  # a read would stop the process, too, but go on waiting after `fg`
+            os.kill(os.getpid(), signal.SIGTTIN)
+            return
+        try:
+            data = os.read(KEYBOARD, READ_BYTES)
+        except BlockingIOError:  # another process has set it non-blocking, and was faster
+            return
+        except OSError:  # it is closed, has hung up, or was opened for writing only
+            data = b""
+        text = self.decoder.decode(data, not data)
+        if not data:
+            self.forget_typed()  # half a line at a terminal; but from a pipe it is a last line
+            self.at_terminal = os.isatty(KEYBOARD)  # it is none any more if it has hung up
+            self.has_row = self.has_row and self.at_terminal
+            text = f"{QUIT}\n" if self.at_terminal else f"\n{QUIT}\n"
+        if self.has_row:
+            self.row.type(text)
+        else:
+            self.typed = self.typed[:PIPED_CHARACTERS] + text.replace("\r", "\n")
+
+    def has_line(self) -> bool:
+        return "\n" in self.typed or self.row.has_line()
+
+    def take_line(self) -> str | None:
+        """Return the next line typed, or None. In the row it also stays, until it is finished."""
+        if self.has_row:
+            return self.row.take_line()
+        line, end, rest = self.typed.partition("\n")
+        if not end:
+            return None
+        self.typed = rest
+        return line
+
+    def forget_typed(self) -> None:
+        """Forget what was typed at a terminal: it was meant for another reader."""
+        if self.at_terminal and not in_background():
+            self.typed = ""
+            self.row.forget_typed()
+            with contextlib.suppress(termios.error):  # it has hung up
+                termios.tcflush(KEYBOARD, termios.TCIFLUSH)
+
+    def finish_line(self) -> None:
+        """Leave the line in the row on the screen, in full, and go on with an empty row."""
+        if self.row.text():
+            self.write_line(STDOUT, self.prompt + self.row.text())
+        self.row.clear()
+        self.prompt = ""
+
+    def remember(self, message: str) -> None:
+        if self.has_row:
+            self.row.remember(message)
+
+    def draw(self) -> None:
+        """Draw the row, if another one stands on the screen."""
+        if self.modes_found:
+            columns = 80
+            with contextlib.suppress(OSError):  # it has hung up
+                columns = os.get_terminal_size(STDOUT).columns or columns
+            drawing = ERASE + self.row.drawing(self.prompt, columns)
+            if drawing != self.drawn:
+                self.write(STDOUT, drawing)
+                self.drawn = drawing
+
+    def notice(self, text: str) -> None:
+        """Tell the person something about the conversation."""
+        self.write_line(STDERR, f"* {text.translate(ESCAPES)}")
+
+    def write_line(self, descriptor: int, line: str) -> None:
+        """Write a line, in place of the row, which is drawn anew below it."""
+        if self.drawn and os.isatty(descriptor):
+            line = ERASE + line
+            self.drawn = ""
+        self.write(descriptor, f"{line}\n")
+
+    def ring(self) -> None:
+        if self.has_row:
+            self.write(STDOUT, "\a")
+
+    def write(self, descriptor: int, text: str) -> None:
+        """Write all of it, unless nobody reads it and the program has to end. That stdout cannot be
+        written ends the program."""
+        data = text.encode(self.encodings[descriptor], "replace")
+        try:
+            while data:
+                last_try = self.must_end
+                if self.select([], [descriptor], FOREVER):
+                    with contextlib.suppress(BlockingIOError):  # another process has set it so
+                        data = data[os.write(descriptor, data) :]
+                elif last_try:
+                    return
+        except OSError as error:
+            if descriptor == STDOUT:
+                self.cannot_go_on(f"cannot write to stdout any longer: {why(error)}")
+
+
+ENTER, PASTE, PASTED, ESCAPE = "\r", "\x1b[200~", "\x1b[201~", "\x1b"
+BACKSPACE, DELETE, CTRL_D, CTRL_K, CTRL_U, CTRL_W = "\x7f", "\x1b[3~", "\x04", "\x0b", "\x15", "\x17"
+UP, DOWN, RIGHT, LEFT, END, HOME = "\x1b[A", "\x1b[B", "\x1b[C", "\x1b[D", "\x1b[F", "\x1b[H"
+# Other codes of these keys. (Where a code starts with ESC O, it is looked up as one with ESC [.)
+CODES = {"\x08": BACKSPACE, "\x02": LEFT, "\x06": RIGHT, "\x10": UP, "\x0e": DOWN}
+CODES.update({"\n": ENTER, "\r\n": ENTER, "\x1b[M": ENTER, "\x01": HOME, "\x05": END})
+CODES.update({"\x1b[1~": HOME, "\x1b[7~": HOME, "\x1b[4~": END, "\x1b[8~": END})
+# What each key makes of the text before the cursor and the text behind it.
+EDITS: dict[str, Callable[[str, str], tuple[str, str]]] = {
+    BACKSPACE: lambda before, behind: (before[:-1], behind),
+    DELETE: lambda before, behind: (before, behind[1:]),
+    LEFT: lambda before, behind: (before[:-1], before[-1:] + behind),
+    RIGHT: lambda before, behind: (before + behind[:1], behind[1:]),
+    HOME: lambda before, behind: ("", before + behind),
+    END: lambda before, behind: (before + behind, ""),
+    CTRL_U: lambda before, behind: ("", behind),
+    CTRL_K: lambda before, behind: (before, ""),
+    CTRL_W: lambda before, behind: (without_last_word(before), behind),
+}
+EDITS[CTRL_D] = EDITS[DELETE]  # where there is no text, it is the end of the input
+# What was read is cut into characters and keys (ECMA-48, 5.4; xterm).
+KEY = re.compile(
+    r"(?P<characters>[^\x00-\x1f\x7f]+)"
+    r"|\x1b\[M[^\x00-\x1f]{3}"  # a report of the mouse
+    r"|\x1b\x1b?\[\[?[0-?]*[ -/]*[@-~]?"  # CSI; with Alt; of a function key on Linux's console
+    r"|\x1b\x1b?O[0-?]*[@-~]?"  # SS3; with Alt
+    r"|\x1b[P\]X^_][^\x00-\x1f]*(\x07|\x1b\\)"  # a string, such as a terminal's answer
+    r"|\x1b.?"  # another key with Alt
+    r"|\r\n|.",
+    re.DOTALL,
+)
+KEY_START = re.compile(r"\x1b(\[M[^\x00-\x1f]{0,2}|\x1b?\[\[?[0-?]*[ -/]*|\x1b?O[0-?]*|\x1b)?")
+SAVE_CURSOR, RESTORE_CURSOR = "\x1b7", "\x1b8"  # DECSC, DECRC
+
+
+class Row:
+    """The line that is being typed. Keys go in; lines, and a drawing of one row, come out."""
+
+    def __init__(self) -> None:
+        self.before = ""  # the text before the cursor
+        self.behind = ""  # and behind it
+        self.entered: str | None = None  # the line, from its Enter on, until it is taken
+        self.unread = ""  # keys behind that Enter, or the start of a key whose rest has not come
+        self.last = ""  # the last character that was read
+        self.pasting = False  # whether the end of a paste has not come
+        self.history = [""]  # messages, the newest last, and behind them what was half typed
+        self.place = 0  # what of that is in the row
+
+    def text(self) -> str:
+        return self.before + self.behind
+
+    def type(self, keys: str) -> None:
+        """Take in what was read from the keyboard at once."""
+        if self.last == "\r" and keys.startswith("\n"):  # a CR LF that came in two parts
+            keys = keys[1:]
+        elif keys in ("\r", "\n", "\r\n"):  # an Enter that comes alone was not pasted
+            self.pasting = False
+        if self.unread == ESCAPE and not keys.startswith(("[", "O")):  # it was Esc alone
+            self.unread = ""
+        self.last = keys[-1:]
+        self.unread += keys
+        self.read_keys()
+
+    def read_keys(self) -> None:
+        """Do what the unread keys say, up to an Enter."""
+        end = 0
+        for key in KEY.finditer(self.unread):
+            if self.entered is not None or KEY_START.fullmatch(self.unread, end):
+                break
+            end = key.end()
+            if key["characters"]:
+                self.before += key["characters"].translate(UNTYPABLE)
+            else:
+                code = key.group().replace("\x1bO", "\x1b[")
+                self.press(CODES.get(code, code))
+        self.unread = self.unread[end:]
+
+    def press(self, key: str) -> None:
+        """Do what a key says that is no character. Most do nothing."""
+        if key in (PASTE, PASTED):
+            self.pasting = key == PASTE
+        elif key == "\t" or (self.pasting and key == ENTER):
+            self.before += " "
+        elif self.pasting:
+            pass
+        elif key == ENTER:
+            self.entered = self.text()
+        elif key == CTRL_D and not self.text():
+            self.entered = QUIT
+        elif key in (UP, DOWN):
+            self.recall(self.place + (1 if key == DOWN else -1))
+        elif key in EDITS:
+            self.before, self.behind = EDITS[key](self.before, self.behind)
+
+    def recall(self, place: int) -> None:
+        """Call back a message, or what was half typed."""
+        if 0 <= place < len(self.history):
+            if self.place == len(self.history) - 1:
+                self.history[-1] = self.text()
+            self.place = place
+            self.before, self.behind = self.history[place], ""
+
+    def has_line(self) -> bool:
+        self.read_keys()
+        return self.entered is not None
+
+    def take_line(self) -> str | None:
+        """Return the line that was entered, or None. Its text stays until it is cleared."""
+        self.read_keys()
+        line, self.entered = self.entered, None
+        return line
+
+    def remember(self, message: str) -> None:
+        self.history.insert(-1, message)
+        self.place += 1
+
+    def clear(self) -> None:
+        """Go on without text. Keys behind the last Enter still count."""
+        self.before = self.behind = self.history[-1] = ""
+        self.place = len(self.history) - 1
+
+    def forget_typed(self) -> None:
+        """Go on without text and keys."""
+        self.clear()
+        self.entered = None
+        self.unread = ""
+        self.pasting = False
+
+    def drawing(self, prompt: str, columns: int) -> str:
+        """Return what draws the prompt, and of the text what is near the cursor, in one row. The
+        last column stays free, as there terminals differ in where the cursor stands."""
+        prompt = prompt[: how_many_fit(prompt, columns - 5)]
+        room = columns - 1 - width(prompt)
+        some_behind = self.behind[: how_many_fit(self.behind, room // 3)]
+        count = how_many_fit(reversed(self.before), room - width(some_behind))
+        before = self.before[len(self.before) - count :]
+        behind = self.behind[: how_many_fit(self.behind, room - width(before))]
+        return f"{prompt}{before}" + (f"{SAVE_CURSOR}{behind}{RESTORE_CURSOR}" if behind else "")
+
+
+# C0 but tab; DEL and C1; separators, bidirectional embeddings and overrides; and isolates.
+UNSAFE = (range(9), range(10, 32), range(127, 160), range(0x2028, 0x202F), range(0x2066, 0x206A))
+ESCAPES = {c: f"\\x{c:02x}" if c < 256 else f"\\u{c:04x}" for codes in UNSAFE for c in codes}
+UNTYPABLE = dict.fromkeys(ESCAPES)
 
 
 def username_fault(name: str) -> str:
     """Return what is wrong with a username, or ""."""
     fits = 1 <= len(name) <= USERNAME_CHARACTERS and name.isprintable() and " " not in name
-    rule = f"1 to {USERNAME_CHARACTERS} printable characters, no white space, not 'server'"
-    shown = name[: 2 * USERNAME_CHARACTERS].translate(ESCAPES)
-    return "" if fits and name != "server" else f"'{shown}' is no username ({rule})"
+    shown = repr(name[: 2 * USERNAME_CHARACTERS])
+    return "" if fits and name != "server" else f"{shown} is no username: {USERNAME_RULE}"
 
 
 def message_fault(text: str) -> str:
     """Return what is wrong with a message, or ""."""
     too_long = len(text) > MESSAGE_CHARACTERS
     return f"{len(text)} characters, {MESSAGE_CHARACTERS} at most" if too_long else ""
+
+
+def width(text: str) -> int:
+    """Return how many columns a text has on the screen, or more, as terminals differ in emoji that
+    have a variation selector (U+FE0F) or are joined to one."""
+    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
+    marks = sum(unicodedata.category(char) in ("Mn", "Me") for char in text.replace("\ufe0f", "_"))
+    return len(text) + wide - marks
+
+
+def how_many_fit(characters: Iterable[str], columns: int) -> int:
+    """Return how many of the characters fit into so many columns."""
+    count = 0
+    for char in characters:
+        columns -= width(char)
+        if columns < 0:
+            break
+        count += 1
+    return count
+
+
+def without_last_word(text: str) -> str:
+    """Return a text without its last word and the spaces behind that."""
+    head, space, _ = text.rstrip().rpartition(" ")
+    return head + space
+
+
+def addresses(host: str, port: int) -> list[tuple[int, tuple[Any, ...]]]:
+    """Return the family and the address of everything that a host's name means, IPv4 first. Raise
+    OSError or UnicodeError."""
+    name = host.encode("ascii" if host.isascii() else "idna")  # loading idna takes long
+    found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    pairs = [(family, address) for family, _, _, _, address in found]
+    return sorted(pairs, key=lambda pair: pair[0] != socket.AF_INET)
 
 
 def why(error: Exception) -> str:
@@ -91,440 +791,21 @@ def why(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or plain).partition(" (while")[0]
 
 
-class Peer:
-    """The other side of one connection. Nothing here waits but `close`, and a `send` to a
-    connection that does not take a whole line."""
-
-    def __init__(self, sock: socket.socket, name: str, refusal: str) -> None:
-        self.sock = sock
-        self.name = name  # its address, until it has another
-        self.refusal = refusal  # the farewell if it breaks a rule; "{}" stands for the reason
-        self.received = b""  # what has come and was not taken yet
-        self.ended: Ended | None = None  # how the peer ended it, after what is in `received`
-        for option, value in LIVENESS.items():
-            level = socket.IPPROTO_TCP if option.startswith("TCP") else socket.SOL_SOCKET
-            with contextlib.suppress(AttributeError, OSError):  # a system may not have the option
-                sock.setsockopt(level, getattr(socket, option), value)
-
-    def rename(self, name: str) -> None:
-        """Give the peer a name. From now on it is sent a `\\quit` if it breaks a rule."""
-        self.name, self.refusal = name, QUIT
-
-    def broke(self, reason: str) -> Ended:
-        """Return the end for a peer that broke a rule."""
-        return Ended(f"broke a rule: {reason}", farewell=self.refusal.format(reason))
-
-    def has_line(self) -> bool:
-        return b"\n" in self.received
-
-    def take_line(self) -> str:
-        """Return the next line, or what there is of it, without its end."""
-        line, _, self.received = self.received.partition(b"\n")
-        return (line[:-1] if line.endswith(b"\r") else line).decode("utf-8", "replace")
-
-    def receive(self) -> bool:
-        """Receive once what has come; return whether anything had. Raise Ended if it is too much,
-        but only note the peer's own end, as that is told after what came before it."""
-        if len(self.received) > UNREAD_BYTES:
-            raise self.broke(f"over {UNREAD_BYTES // 1024} KiB in a line or out of turn")
-        try:
-            data, how = self.sock.recv(UNREAD_BYTES, socket.MSG_DONTWAIT), "left"
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            data, how = b"", f"was lost ({why(error)})"
-        if not data:
-            self.ended = Ended(how, farewell="")
-            data = b"" if self.received[-1:] in (b"", b"\n") else b"\n"  # it ends a last line too
-        self.received += data
-        if quit_line := QUIT_LINE.search(self.received):
-            self.received = self.received[: quit_line.start()]
-            self.ended = Ended("quit", farewell="", status=0)
-        return True
-
-    def look(self) -> None:
-        """Receive all that has come out of turn. Raise Ended if it is the end, or too much."""
-        while not self.ended and self.receive():
-            pass
-        if self.ended:
-            raise self.ended
-
-    def send(self, line: str) -> None:
-        """Send a line. Where that fails, note that the peer was lost, after what came from it,
-        unless it had quit."""
-        try:
-            self.sock.sendall(f"{line}\n".encode("utf-8", "replace"))
-        except OSError as error:
-            with contextlib.suppress(Ended):
-                self.look()
-            if not (self.ended and self.ended.status == 0):
-                self.ended = Ended(f"was lost ({why(error)})", farewell="")
-
-    def close(self, farewell: str) -> None:
-        """Send the last line, if there is one, and read until the peer has closed too: to close
-        with something unread is a reset, which may overtake the line (RFC 1122, 4.2.2.13)."""
-        deadline = time.monotonic() + GOODBYE_SECONDS
-        with contextlib.suppress(OSError), self.sock:  # the peer is gone, or does not read
-            if farewell:
-                self.sock.settimeout(GOODBYE_SECONDS)
-                self.sock.sendall(f"{farewell}\n".encode("utf-8", "replace"))
-                self.sock.shutdown(socket.SHUT_WR)
-                while (left := deadline - time.monotonic()) > 0:
-                    self.sock.settimeout(left)
-                    if not self.sock.recv(UNREAD_BYTES):
-                        break
-                    time.sleep(0.01)  # so that a flood does not keep a core busy
+def cannot(what: str) -> NoReturn:
+    """End the program before there is a conversation: tell what it cannot do."""
+    sys.exit(f"* cannot {what}".translate(ESCAPES))
 
 
-class Person:
-    """The person here: keyboard, screen, terminal, signals, and the one place that waits.
-
-    A signal is noted when it comes, and obeyed where the program waits for a person or a peer, so
-    that nothing else is ever left half done. Whatever waits may therefore raise Ended.
-    """
-
-    def __init__(self) -> None:
-        for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-            if getattr(sys, name) is None:  # it is closed: no socket may get its number
-                setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
-            getattr(sys, name).reconfigure(errors="replace")
-        self.typed = b""  # what was typed and not taken yet
-        self.terminal = [0] if os.isatty(0) else []  # for select(): a keyboard where a person sits
-        self.modes: list[Any] = []  # the terminal's, as found; empty while the shell has it
-        self.prompt_stream = sys.stdout if os.isatty(1) else sys.stderr
-        self.at_prompt = False  # whether the cursor stands behind a prompt without an Enter
-        self.must_end: Ended | None = None  # why the program has to end, once it has to
-        self.editor: Any = line_editor() if self.terminal and os.isatty(1) else None
-        for signum in SIGNALS:
-            if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:  # nohup
-                signal.signal(signum, lambda signum, _: self.note_end("quit", 128 + signum))
-        self.take_terminal()
-        # At the exit the second one runs first: from then on, a signal does not change the status.
-        atexit.register(self.leave_terminal)
-        atexit.register(signal.pthread_sigmask, signal.SIG_BLOCK, SIGNALS)
-
-    def take_terminal(self) -> None:
-        """Note how the terminal is found, and prepare it. From here on, Ctrl-Z is only noted."""
-        with contextlib.suppress(termios.error):  # it is none, or has hung up
-            # In the background the modes are the shell's. There, this stops the process until `fg`.
-            termios.tcdrain(0)
-            self.modes = termios.tcgetattr(0)
-            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTSTP])
-            if self.editor:  # Ctrl-S stops nothing, and Ctrl-Z forgets nothing
-                iflag, oflag, cflag, lflag, *rest = self.modes
-                modes = [iflag & ~termios.IXON, oflag, cflag, lflag | termios.NOFLSH, *rest]
-                termios.tcsetattr(0, termios.TCSANOW, modes)
-
-    def leave_terminal(self) -> None:
-        """Leave the terminal as it was found, and nothing that was typed to the next reader."""
-        with contextlib.suppress(termios.error):
-            if self.modes:
-                termios.tcsetattr(0, termios.TCSAFLUSH, self.modes)
-            self.modes = []
-
-    def note_end(self, how: str, status: int = 1) -> None:
-        """Note that the program has to end, and why. Only the first reason counts."""
-        # A second signal changes nothing. A use of the terminal in the background does not stop it.
-        signal.pthread_sigmask(signal.SIG_BLOCK, [*SIGNALS, signal.SIGTTIN, signal.SIGTTOU])
-        self.must_end = self.must_end or Ended(how, by_us=True, status=status)
-
-    def stop_or_end(self) -> None:
-        """Stop the process if Ctrl-Z was typed, and raise Ended if the program has to end."""
-        if self.modes and signal.SIGTSTP in signal.sigpending():
-            self.leave_terminal()
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTSTP])  # it stops here
-            if not self.must_end:  # to end, it need not wait for `fg`
-                self.take_terminal()
-        if self.must_end:
-            raise self.must_end
-
-    def select(self, readers: Any, writers: Any, seconds: float) -> Any:
-        """Return what can be read, and what can be written, within so many seconds."""
-        try:
-            return select.select(readers, writers, [], seconds)[:2]
-        except (OSError, ValueError) as error:  # ValueError: a descriptor beyond 1023
-            self.note_end(f"cannot wait any longer ({why(error)})")
-            return [], writers  # as if all could be written, so that a notice of this is
-
-    def wait(self, readers: Any, writers: Any = (), seconds: float = TICK_SECONDS) -> Any:
-        """Do as `select` does, read what was typed, and do as `stop_or_end` does."""
-        readable, writable = self.select(readers, writers, seconds)
-        if 0 in readable:
-            self.read_keyboard()
-        self.stop_or_end()
-        return readable, writable
-
-    def read_keyboard(self) -> None:
-        """Read once what was typed. A CR is an Enter, and the end of the input a line `\\quit`."""
-        try:
-            data = self.interruptibly(self.stop_or_end, os.read, 0, UNREAD_BYTES)
-        except BlockingIOError:  # another process has set it non-blocking, and was faster
-            return
-        except OSError:  # it is closed, hung up, or was opened by nohup for writing only
-            data = b""
-        data = data.replace(b"\r", b"\n")
-        self.at_prompt = self.at_prompt and b"\n" not in data
-        if not data:  # half a line before it is sent from a pipe, and not before a Ctrl-D
-            self.typed, data = b"" if self.terminal else self.typed + b"\n", f"{QUIT}\n".encode()
-        keys = OTHER_KEYS.sub(b"", data) if self.editor else data  # readline saw none of these
-        # Of a line that goes on and on, only the start and the last part are kept.
-        self.typed = self.typed[:UNREAD_BYTES] + keys
-
-    def has_line(self) -> bool:
-        return b"\n" in self.typed
-
-    def take_line(self, remember: bool = True) -> str:
-        """Return the next line typed, and remember it in the history. `\\quit` raises Ended."""
-        self.stop_or_end()  # a hang-up is also an end of the input
-        line, _, self.typed = self.typed.partition(b"\n")
-        text = line.decode(sys.stdin.encoding, "replace")
-        if text.strip() == QUIT:
-            raise Ended("quit", by_us=True, status=0)
-        if self.editor and remember and text.strip():
-            with contextlib.suppress(ValueError):  # a NUL in it, or not in the locale's encoding
-                self.editor.add_history(text)
-        return text
-
-    def forget_typed(self) -> None:
-        """Forget what was typed at a terminal and not taken: it was meant for another reader."""
-        if self.terminal:
-            self.typed = b""
-            with contextlib.suppress(termios.error):  # it has hung up
-                termios.tcflush(0, termios.TCIFLUSH)
-
-    def write(self, stream: TextIO, text: str) -> None:
-        """Write all of it, unless nobody reads it and the program has to end. That stdout cannot be
-        written ends the program."""
-        data = text.encode(stream.encoding, "replace")
-        try:
-            while data:
-                if self.select([], [stream], TICK_SECONDS)[1]:
-                    with contextlib.suppress(BlockingIOError):  # another process has set it so
-                        data = data[os.write(stream.fileno(), data) :]
-                elif self.must_end:
-                    return
-        except OSError as error:
-            if stream is sys.stdout:
-                self.note_end(f"cannot write to stdout any longer ({why(error)})")
-
-    def write_line(self, stream: TextIO, line: str) -> None:
-        """Write a line of its own: below a prompt, or in place of the echo of half a line."""
-        if self.at_prompt or self.editor:
-            self.write(self.prompt_stream, "\n" if self.at_prompt else "\r\x1b[K")  # ECMA-48 EL
-        self.at_prompt = False
-        self.write(stream, f"{line}\n")
-
-    def notice(self, text: str) -> None:
-        self.write_line(sys.stderr, f"* {text.translate(ESCAPES)}")
-
-    def prompt(self, text: str) -> None:
-        """Ask for a line, if a person sits there. Where lines are edited, readline does it."""
-        self.at_prompt = bool(self.terminal)
-        if self.terminal and not self.editor:
-            time.sleep(TEE_SECONDS)
-            self.write(self.prompt_stream, text)
-
-    def edit(self, prompt: str, look: Check) -> None:
-        """Have a line edited with readline, and call `look`, which may raise, now and then. After
-        Ctrl-Z, what is half typed is left to the next call."""
-
-        def check() -> None:
-            if self.must_end or signal.SIGTSTP in signal.sigpending():
-                raise KeyboardInterrupt  # out of input(): the last line below obeys
-            look()
-
-        half, self.typed = self.typed.decode(sys.stdin.encoding, "replace"), b""
-        self.editor.set_startup_hook(lambda: self.editor.insert_text(half))
-        self.write(sys.stdout, MARK_PASTES)
-        try:
-            # Without `restart`, a write of readline's that is cut short would lose characters.
-            text = self.interruptibly(check, input, prompt, restart=True)
-            text = text.replace("\n", " ") + "\n"
-            self.at_prompt = False
-        except EOFError:
-            text = f"{QUIT}\n"
-        except KeyboardInterrupt:
-            text = self.editor.get_line_buffer().replace("\n", " ")
-        finally:
-            self.write(sys.stdout, MARK_NO_PASTES)
-        self.typed = text.encode(sys.stdin.encoding, "replace")
-        self.stop_or_end()
-
-    # Some calls wait for one thing alone, as input() does for keys: that the conversation is over
-    # would go unnoticed until Enter. Therefore a timer interrupts such a call now and then, and
-    # what its handler raises goes through the call to the caller. (os.read() may wait, too, though
-    # there was something to read: a terminal forgets what was typed before a Ctrl-C.)
-    def interruptibly(self, check: Check, call: Any, *arguments: Any, restart: bool = False) -> Any:
-        """Return what a function that waits returns, and call `check`, which may raise, meanwhile.
-        After that a system call goes on by itself if `restart` is true (siginterrupt(3))."""
-
-        def tick(*_: object) -> None:
-            # If check() raises, it must not do so again at once, amid what that leads to. But after
-            # a while it may, as readline drops what is raised amid one of its hooks.
-            signal.setitimer(signal.ITIMER_REAL, 10 * TICK_SECONDS, TICK_SECONDS)
-            check()
-            signal.setitimer(signal.ITIMER_REAL, TICK_SECONDS, TICK_SECONDS)
-
-        signal.signal(signal.SIGALRM, tick)
-        signal.siginterrupt(signal.SIGALRM, not restart)
-        signal.setitimer(signal.ITIMER_REAL, TICK_SECONDS, TICK_SECONDS)
-        try:
-            return call(*arguments)
-        finally:
-            try:
-                signal.signal(signal.SIGALRM, lambda *_: None)  # a tick that is due may raise here
-            finally:
-                signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-def line_editor() -> Any:
-    """Return the module readline, prepared, where lines can be edited with it, or None."""
-    with contextlib.suppress(ImportError):
-        import readline as editor  # noqa: PLC0415 - some Pythons lack it, and few runs need it
-
-        # The one of libedit loses keys, and spins, beneath a timer.
-        if "libedit" not in str(editor.__doc__) and os.environ.get("TERM", "") not in ("", "dumb"):
-            editor.set_auto_history(False)
-            editor.set_completer(lambda *_: None)  # without one, keys list the files' names
-            for setting in READLINE_SETTINGS:
-                editor.parse_and_bind(setting)
-            return editor
-    return None
-
-
-def show(person: Person, peer: Peer, text: str) -> None:
-    """Show a message of the peer's."""
-    if fault := message_fault(text):
-        raise peer.broke(fault)
-    person.write_line(sys.stdout, f"{peer.name}> {text.translate(ESCAPES)}")
-    person.stop_or_end()
-
-
-def hear(person: Person, peer: Peer, not_sent: str = "", deadline: float = float("inf")) -> str:
-    """Return the peer's next line, and raise Ended if a username comes after the `deadline`, a
-    time.monotonic(). A line that is typed meanwhile is not sent. The person is told why:
-    `not_sent`, or whose turn it is."""
-    began = time.monotonic()
-    while not peer.has_line():
-        if peer.ended:
-            raise peer.ended
-        if time.monotonic() > deadline:
-            raise peer.broke(f"no username came in {USERNAME_SECONDS} s")
-        person.wait([peer.sock, *person.terminal])
-        peer.receive()
-        while person.terminal and person.has_line():
-            person.take_line()
-            person.notice(f"not sent: {not_sent or f'it is the turn of {peer.name}'}")
-    if time.monotonic() - began > BELL_SECONDS and person.prompt_stream.isatty():
-        person.write(person.prompt_stream, "\a")
-    return peer.take_line()
-
-
-def ask(person: Person, peer: Peer, prompt: str, fault: Fault, remember: bool = True) -> str:
-    """Return a line without fault that the person types; remember each one in the history. Ask as
-    soon as the connection takes a whole line, so that to send it does not wait."""
-    while True:
-        writable = False
-        while not writable:
-            readable, writable = person.wait([peer.sock], [peer.sock])
-            if readable or peer.ended:
-                peer.look()
-        person.prompt(prompt)
-        while not person.has_line():
-            if person.editor:
-                person.edit(prompt, peer.look)
-            elif peer.sock in person.wait([peer.sock, 0])[0]:
-                peer.look()
-        text = person.take_line(remember)
-        wrong = fault(text) if text.strip() else "nothing but white space"
-        if not wrong:
-            return text
-        if person.terminal:
-            person.notice(f"not sent: {wrong}")
-        elif text.strip():
-            raise Ended(f"broke a rule: {wrong}", by_us=True)
-
-
-def take_turns(person: Person, peer: Peer, name: str) -> NoReturn:
-    """Send what the person types, and show what the peer sends, in turn, until Ended is raised."""
-    while True:
-        peer.send(ask(person, peer, f"{name}> ", message_fault))
-        show(person, peer, hear(person, peer))
-
-
-def close(person: Person, peer: Peer, end: Ended) -> Ended:
-    """Show what came before the peer's end, tell of the end, and say goodbye. Return the end
-    that counts: showing what came before it may bring up a worse one."""
+def in_background() -> bool:
+    """Tell whether the terminal's keyboard belongs to other processes, such as the shell."""
     try:
-        while end is peer.ended and peer.has_line():
-            show(person, peer, peer.take_line())
-    except Ended as worse:
-        end = worse
-    person.notice(f"{'you' if end.by_us else peer.name} {end.how}")
-    peer.close(end.farewell)
-    return end
+        return os.tcgetpgrp(KEYBOARD) != os.getpgrp()
+    except OSError:  # it is no terminal, or not that of this session
+        return False
 
 
-# ==== The end of what both scripts share. ====
-
-
-CONNECT_SECONDS = 10  # for each address of the host
-
-
-def introduce(person: Person, peer: Peer) -> str:
-    """Wait to be picked up by the server, and give it a username; return that."""
-    person.notice(f"waiting to be picked up by {peer.name}")
-    try:
-        greeting = hear(person, peer, "you have not been picked up yet")
-    except Ended as end:
-        if end.by_us or end.status == 0:
-            raise
-        greeting = peer.take_line()  # as much as there is of a line that never ends
-        if not greeting:
-            hint = "perhaps no chatserve is there, but a tunnel with nothing behind it"
-            raise Ended(f"{end.how} before it picked you up; {hint}", farewell="") from None
-    if message_fault(greeting) or not greeting.startswith(GREETING_START):
-        raise Ended(f"is no chatserve, it says: {greeting[:MESSAGE_CHARACTERS]}", farewell="")
-    person.notice(f"connected to {peer.name}; take turns, {QUIT} ends")
-    peer.rename("server")
-    rule = f"1 to {USERNAME_CHARACTERS} characters, no spaces, in {USERNAME_SECONDS} s"
-    person.notice(f"type a username: {rule}")
-    name = ask(person, peer, "username> ", username_fault, remember=False)
-    peer.send(name)
-    return name
-
-
-def main() -> int:
-    """Connect, and hold the conversation; return the exit status."""
-    person = Person()
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("host", metavar="HOST", help="a name, an IPv4 or an IPv6 address")
-    parser.add_argument("port", metavar="PORT", help="a number from 1 to 65535")
-    # Before Python 3.11, argparse leaves a traceback where stdout is gone.
-    parser.print_help = lambda _=0: person.write(sys.stdout, parser.format_help())  # type: ignore
-    args = parser.parse_args()
-    if not (args.port.isdecimal() and len(args.port) < 6 and 1 <= int(args.port) <= 65535):
-        parser.error(f"PORT is a number from 1 to 65535, not {args.port!r}")
-    where = f"{args.host} port {args.port}"
-    address, connect = (args.host, int(args.port)), socket.create_connection
-    try:
-        sock = person.interruptibly(person.stop_or_end, connect, address, CONNECT_SECONDS)
-        sock.settimeout(None)
-        peer = Peer(sock, where, refusal="")
-    # LookupError: the codec for names of hosts, which Python loads only here, could not be loaded.
-    except (OSError, UnicodeError, LookupError) as error:
-        advice = "check HOST and PORT, and that chatserve runs there"
-        if isinstance(error, (TimeoutError, socket.timeout)):
-            advice = "it may be busy: try again later, or check HOST and PORT"
-        person.notice(f"cannot connect to {where}: {why(error)}; {advice}")
-        return 1
-    except Ended as end:
-        person.notice(f"you {end.how}")
-        return end.status
-    try:
-        take_turns(person, peer, introduce(person, peer))
-    except Ended as end:
-        return close(person, peer, end).status
+def do_nothing(*_: object) -> None:
+    """Handle a signal that its number in the pipe already tells of."""
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import time
 from typing import Any, Callable
 
 import processes
-from harness import SERVER, Peer, Program, memory, processor_seconds
+from harness import SERVER, Partner, Program, memory, processor_seconds
 
 ROUNDS = 7
 TURNS = 10_000
@@ -33,7 +33,7 @@ IMPORTS = (
 )
 
 
-class Visitor(Peer):
+class Visitor(Partner):
     """A client of the server on a port, greeted and named."""
 
     def __init__(self, port: int, name: str = "alice") -> None:
@@ -135,7 +135,7 @@ def processor_share(turn: str, seconds: float = 2.0, **options: Any) -> float:
 def seconds_to_notice(turn: str, **options: Any) -> tuple[float, float]:
     """Return how soon the end is noticed, and how soon the next in the queue is greeted."""
     server, port, visitor = waiting(turn, **options)
-    following = Peer(socket.create_connection(("127.0.0.1", port)))
+    following = Partner(socket.create_connection(("127.0.0.1", port)))
     begin = time.perf_counter()
     visitor.leave()
     server.err.expect("alice quit")

@@ -1,13 +1,14 @@
 """Start the real scripts, and speak to them: over sockets, through pipes, at pseudo-terminals.
 
 From the top: what the contract says, in the tests' own words; what a system may lack; a stream, a
-program, a terminal's screen, and a peer; the classes that tests are made of; and `main`, which
+program, a terminal's screen, and a partner; the classes that tests are made of; and `main`, which
 runs the tests of a file. Nothing here sleeps to be safe: whatever is expected is waited for,
 until a deadline that is far beyond what any machine needs.
 """
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import fcntl
 import os
@@ -23,6 +24,7 @@ import sys
 import tempfile
 import termios
 import time
+import unicodedata
 import unittest
 from typing import Any, Callable
 
@@ -39,7 +41,7 @@ QUIT = "\\quit"  # the line that ends a conversation, from either side
 USERNAME_LONGEST = 10  # characters
 USERNAME_SECONDS = 120  # from the greeting to the end of the username's line
 MESSAGE_LONGEST = 500  # characters
-UNREAD_LONGEST = 64 * 1024  # bytes of lines that wait for the peer's next turns
+UNREAD_LONGEST = 64 * 1024  # bytes of lines that wait for the partner's next turns
 GOODBYE_SECONDS = 1.0  # for the last line to arrive, at the most
 PAUSE_SECONDS = 1.0  # before the next client, for a person who may be in the middle of a line
 NOTICED_SECONDS = 0.5  # from the end to its notice, while a line is edited
@@ -52,8 +54,8 @@ LOST = r"was lost \(Connection reset by peer\)"
 NO_CHATSERVE = "is no chatserve"
 BROKE = "broke a rule: "
 NO_USERNAME = "is no username"
-UNREAD_TOO_LONG = f"over {UNREAD_LONGEST // 1024} KiB"
-TOO_LONG = f"{MESSAGE_LONGEST + 1} characters, {MESSAGE_LONGEST} at most"
+TOO_FAR_AHEAD = f"over {UNREAD_LONGEST // 1024} KiB"
+TOO_LONG = rf"\d+ characters, {MESSAGE_LONGEST} at most"
 NOT_SENT = "not sent: "
 NO_TURN = NOT_SENT + "it is the turn of "
 NOT_PICKED_UP = NOT_SENT + "you have not been picked up"
@@ -61,24 +63,14 @@ BLANK = NOT_SENT + "nothing but white space"
 
 # What is typed at a terminal.
 ESCAPE, ENTER, BACKSPACE = "\x1b", "\r", "\x7f"
-CTRL_C, CTRL_D, CTRL_Q, CTRL_S, CTRL_Z = "\x03", "\x04", "\x11", "\x13", "\x1a"
-UP, LEFT, RIGHT, HOME, END = "\x1b[A", "\x1b[D", "\x1b[C", "\x01", "\x05"
+CTRL_C, CTRL_D, CTRL_K, CTRL_Q, CTRL_S = "\x03", "\x04", "\x0b", "\x11", "\x13"
+CTRL_U, CTRL_W, CTRL_Z = "\x15", "\x17", "\x1a"
+UP, DOWN, LEFT, RIGHT = "\x1b[A", "\x1b[B", "\x1b[D", "\x1b[C"
+HOME, END, DELETE = "\x1b[H", "\x1b[F", "\x1b[3~"
 PASTE, PASTED = "\x1b[200~", "\x1b[201~"  # around what was pasted
-EDITED = "\x1b[?2004h"  # what is written before a prompt, to be told of pastes
-EDITED_NO_MORE = "\x1b[?2004l"
+MARKS, NO_MARKS = "\x1b[?2004h", "\x1b[?2004l"  # what asks a terminal for these two
 
 
-def can_edit_lines() -> bool:
-    """Tell whether this Python has the readline of GNU, the only one that the scripts use."""
-    try:
-        import readline  # noqa: PLC0415 - only some Pythons have it
-    except ImportError:
-        return False
-    return "libedit" not in (readline.__doc__ or "")
-
-
-LINE_EDITING = can_edit_lines()
-with_line_editing = unittest.skipUnless(LINE_EDITING, "this Python has no readline of GNU's")
 on_linux = unittest.skipUnless(sys.platform == "linux", "this looks into the system as Linux has it")
 
 
@@ -200,7 +192,10 @@ class Program:
         **options: Any,
     ) -> None:
         self.terminal: Stream | None = None
-        self.columns: int = options.pop("columns", 80)
+        columns: int = options.pop("columns", 80)
+        self.display = Screen(columns, strict=isinstance(program, pathlib.Path))
+        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self.shown = 0  # bytes of the terminal's that the screen shows
         self.killed = False
         names = {"in": "stdin", "out": "stdout", "err": "stderr"}
         streams: dict[str, Any] = dict.fromkeys(names.values(), subprocess.PIPE)
@@ -208,7 +203,7 @@ class Program:
                             "LANG": "C.UTF-8", "TERM": "xterm", **(env or {})}  # fmt: skip
         if terminal:
             master, self.slave = pty.openpty()
-            fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, self.columns, 0, 0))
+            fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
             self.terminal = Stream(master, lambda: self.process.poll() is not None)
             self.settings = termios.tcgetattr(self.slave)
             for name in terminal.split():
@@ -308,7 +303,30 @@ class Program:
 
     def screen(self) -> list[str]:
         """Return the lines on the terminal, as a person sees them."""
-        return render(self.at().so_far(), self.columns)
+        self.look()
+        return self.display.lines()
+
+    def look(self) -> None:
+        """Have the screen show everything that the program has written."""
+        self.at().so_far()
+        new = self.at().data[self.shown :]
+        self.shown += len(new)
+        self.display.show(self.decoder.decode(new))
+
+    def wait_for_row(self, row: str) -> None:
+        """Wait until the last row of the screen is `row`."""
+        patience = Patience()
+        while self.screen()[-1] != row:
+            if not patience.lasts():
+                raise AssertionError(f"{row!r} is not last in {self.screen()}")
+            self.at().wait()
+
+    def resize(self, columns: int) -> None:
+        """Change the width of the terminal's window."""
+        self.look()
+        self.display.columns = columns
+        size = struct.pack("HHHH", 24, columns, 0, 0)
+        fcntl.ioctl(self.at().descriptor, termios.TIOCSWINSZ, size)
 
     def hang_up(self) -> None:
         """Take the terminal away, as when its window is closed."""
@@ -331,44 +349,94 @@ class Program:
             os.close(self.slave)
 
 
-# What moves the cursor: rows down, columns to the right.
-MOVES = {"A": (-1, 0), "B": (1, 0), "C": (0, 1), "D": (0, -1),
-         "\n": (1, 0), "\b": (0, -1), "\r": (0, -9999)}  # fmt: skip
+class Screen:
+    """What a person sees of a terminal: rows that never end, and a cursor.
+
+    It knows what the scripts may write, and raises AssertionError on any other escape sequence or
+    control character; `strict` is false where a shell writes too, which may move the cursor.
+    """
+
+    PART = re.compile(
+        r"(?P<text>[^\x00-\x1f\x7f]+)|(?P<control>[\r\n\a\b])|(?P<escape>\x1b[^\x00-\x1f\[]|\x1b\[[0-?]*[ -/]*[@-~])"
+    )
+
+    def __init__(self, columns: int, strict: bool) -> None:
+        self.columns = columns
+        self.strict = strict
+        self.cells: list[list[str]] = [[]]  # behind a wide character there is a cell with ""
+        self.row = self.column = 0
+        self.saved = (0, 0)
+        self.marks_pastes = False
+        self.bells = 0
+        self.rest = ""  # the beginning of an escape sequence
+
+    def lines(self) -> list[str]:
+        return ["".join(cells).rstrip() for cells in self.cells]
+
+    def show(self, text: str) -> None:
+        """Take what a program writes."""
+        text = self.rest + text
+        self.rest = ""
+        position = 0
+        while position < len(text):
+            part = self.PART.match(text, position)
+            if not part:
+                self.rest = text[position:]
+                assert len(self.rest) < 20 and self.rest[0] == "\x1b", f"{self.rest!r} was written"
+                return
+            position = part.end()
+            if part["text"]:
+                for char in part["text"]:
+                    self.put(char)
+            elif part["control"]:
+                self.control(part["control"])
+            else:
+                self.escape(part["escape"])
+
+    def put(self, char: str) -> None:
+        """Show a character where the cursor is."""
+        if unicodedata.category(char) in ("Mn", "Me", "Cf"):  # it belongs to the one before
+            if self.column:
+                self.cells[self.row][self.column - 1] += char
+            return
+        width = 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        if self.column + width > self.columns:
+            self.down()
+            self.column = 0
+        cells = self.cells[self.row]
+        cells.extend(" " * (self.column + width - len(cells)))
+        cells[self.column : self.column + width] = [char, ""][:width]
+        self.column += width
+
+    def down(self) -> None:
+        self.row += 1
+        if self.row == len(self.cells):
+            self.cells.append([])
+
+    def control(self, char: str) -> None:
+        if char == "\r":
+            self.column = 0
+        elif char == "\n":
+            self.down()
+        elif char == "\b":  # the echo of a terminal's own line discipline
+            self.column = max(0, self.column - 1)
+        else:
+            self.bells += 1
+
+    def escape(self, sequence: str) -> None:
+        if sequence == "\x1b[K":
+            del self.cells[self.row][self.column :]
+        elif sequence == "\x1b7":
+            self.saved = (self.row, self.column)
+        elif sequence == "\x1b8":
+            self.row, self.column = self.saved
+        elif sequence in (MARKS, NO_MARKS):
+            self.marks_pastes = sequence == MARKS
+        else:
+            assert not self.strict, f"{sequence!r} was written"
 
 
-def render(text: str, columns: int) -> list[str]:
-    """Return the lines that a terminal shows for the text: as much of ECMA-48 as readline uses."""
-    rows: list[list[str]] = [[]]
-    row = column = 0
-    for match in re.finditer(r"\x1b\[([?\d;]*)([A-Za-z])|\x1b.|(.)", text, re.S):
-        count, command, char = match.group(1), match.group(2), match.group(3)
-        amount = int(count) if count and count.isdigit() else 1
-        if command == "K":
-            del rows[row][column:]
-        elif command == "J":
-            del rows[row][column:]
-            del rows[row + 1 :]
-        elif command == "P":
-            del rows[row][column : column + amount]
-        elif command == "@":
-            rows[row][column:column] = [" "] * amount
-        elif command in MOVES or (char in MOVES and char not in "ABCD"):
-            down, right = MOVES[command or char]
-            row, column = max(0, row + down * amount), max(0, column + right * amount)
-        elif char and char != "\a":
-            if column >= columns:
-                row, column = row + 1, 0
-            while len(rows) <= row:
-                rows.append([])
-            rows[row].extend(" " * (column + 1 - len(rows[row])))
-            rows[row][column] = char
-            column += 1
-        while len(rows) <= row:
-            rows.append([])
-    return ["".join(cells).rstrip() for cells in rows]
-
-
-class Peer:
+class Partner:
     """The other side of a connection, by hand.
 
     That side may have closed the connection at any moment. To send to it or to close the
@@ -413,7 +481,7 @@ class Peer:
 
 
 class ChatTest(unittest.TestCase):
-    """A vocabulary: a server, a client, a peer of either, and what the two people do."""
+    """A vocabulary: a server, a client, a partner of either, and what the two people do."""
 
     def start(self, program: pathlib.Path | str, *args: object, **options: Any) -> Program:
         """Start a program that is killed when the test is over."""
@@ -423,34 +491,35 @@ class ChatTest(unittest.TestCase):
 
     def server(self, *args: object, **options: Any) -> tuple[Program, int]:
         """Start a server on a free port; return it and the port."""
-        program = self.start(SERVER, *(args or (0,)), **options)
+        program = self.start(options.pop("script", SERVER), *(args or (0,)), **options)
         return program, program.port()
 
     def at_terminal(self, script: pathlib.Path, *args: object, **options: Any) -> Program:
         """Start a script with all its streams at a terminal."""
         return self.start(script, *args, terminal="in out err", **options)
 
-    def peer(self, port: int, host: str = "127.0.0.1") -> Peer:
+    def partner(self, port: int, host: str = "127.0.0.1") -> Partner:
         """Connect to a server; the greeting is not read yet."""
-        peer = Peer(socket.create_connection((host, port), DEADLINE))
-        self.addCleanup(peer.close)
-        return peer
+        partner = Partner(socket.create_connection((host, port), DEADLINE))
+        self.addCleanup(partner.close)
+        return partner
 
-    def visitor(self, port: int, name: str = "alice") -> Peer:
+    def visitor(self, port: int, name: str = "alice") -> Partner:
         """Connect to a server, be greeted, and give a username."""
-        peer = self.peer(port)
-        self.assertTrue(peer.line().startswith(GREETING))
-        peer.send(f"{name}\n")
-        return peer
+        partner = self.partner(port)
+        self.assertTrue(partner.line().startswith(GREETING))
+        partner.send(f"{name}\n")
+        return partner
 
-    def changed(self, script: pathlib.Path, old: str, new: str) -> pathlib.Path:
-        """Return a copy of a script in which `old`, which stands there once, is `new`."""
+    def impatient(self, script: pathlib.Path, constant: str, seconds: float) -> pathlib.Path:
+        """Return a copy of a script in which a constant, a number of seconds, is another one."""
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
-        text = script.read_text()
-        self.assertEqual(text.count(old), 1, old)
+        line = rf"^({constant} = )[\d.]+\b"
+        text, count = re.subn(line, rf"\g<1>{seconds}", script.read_text(), flags=re.M)
+        self.assertEqual(count, 1, f"{script.name} has no such constant: {constant}")
         copy = pathlib.Path(folder.name, script.name)
-        copy.write_text(text.replace(old, new))
+        copy.write_text(text)
         return copy
 
     def listener(self) -> socket.socket:
@@ -460,29 +529,29 @@ class ChatTest(unittest.TestCase):
         self.addCleanup(listener.close)
         return listener
 
-    def accept(self, listener: socket.socket, greeting: str = f"{GREETING} by hand\n") -> Peer:
+    def accept(self, listener: socket.socket, greeting: str = f"{GREETING} by hand\n") -> Partner:
         """Pick up a client, and greet it."""
-        peer = Peer(listener.accept()[0])
-        self.addCleanup(peer.close)
-        peer.send(greeting)
-        return peer
+        partner = Partner(listener.accept()[0])
+        self.addCleanup(partner.close)
+        partner.send(greeting)
+        return partner
 
     def client_of(self, listener: socket.socket, **options: Any) -> Program:
         """Start a client that connects to a listening socket."""
         return self.start(CLIENT, "127.0.0.1", listener.getsockname()[1], **options)
 
-    def client_of_peer(self, **options: Any) -> tuple[Program, Peer]:
+    def client_of_partner(self, **options: Any) -> tuple[Program, Partner]:
         """Start a client; return it, named alice, and its server by hand."""
         listener = self.listener()
         client = self.client_of(listener, **options)
-        peer = self.accept(listener)
+        partner = self.accept(listener)
         if client.terminal:
-            client.terminal.expect("username> ")
+            client.err.expect("type a username")
             client.type("alice" + ENTER)
         else:
             client.type("alice\n")
-        self.assertEqual(peer.line(), "alice")
-        return client, peer
+        self.assertEqual(partner.line(), "alice")
+        return client, partner
 
     def wait_for(self, condition: Callable[[], bool], what: Callable[[], str]) -> None:
         """Wait until a condition is true; `what` tells of it if it does not become so."""
@@ -491,10 +560,10 @@ class ChatTest(unittest.TestCase):
             self.assertTrue(patience.lasts(), f"not in time: {what()}")
             time.sleep(0.002)  # nothing tells when it becomes true
 
-    def assert_goodbye(self, peer: Peer) -> None:
+    def assert_goodbye(self, partner: Partner) -> None:
         """All that comes yet is `\\quit`, and the end of the stream without an error."""
-        self.assertEqual(peer.rest(), f"{QUIT}\n")
-        self.assertIsNone(peer.stream.error)
+        self.assertEqual(partner.rest(), f"{QUIT}\n")
+        self.assertIsNone(partner.stream.error)
 
     def assert_calm(self, *programs: Program) -> None:
         """No traceback, and nothing but text, tabs and line ends, came out of the programs."""
@@ -516,54 +585,35 @@ class TerminalTest(ChatTest):
         """Start a server whose person sits at a terminal; return it and its port."""
         return self.server(0, terminal="in out err", **options)
 
-    def server_at_turn(self, **options: Any) -> tuple[Program, Peer]:
-        """Return a server whose person has the turn at the prompt, and its client."""
+    def server_at_turn(self, **options: Any) -> tuple[Program, Partner]:
+        """Return a server whose person has the turn, and its client, alice."""
         server, port = self.server_at_terminal(**options)
-        peer = self.visitor(port)
-        peer.send("hello\n")
-        self.at_prompt(server)
-        return server, peer
+        partner = self.visitor(port)
+        partner.send("hello\n")
+        server.at().expect("alice> hello")
+        server.wait_for_row("server>")
+        return server, partner
 
-    def client_at_turn(self, **options: Any) -> tuple[Program, Peer]:
-        """Return a client whose person has the turn at the prompt, and its server by hand."""
-        client, peer = self.client_of_peer(terminal="in out err", **options)
-        self.at_prompt(client)
-        return client, peer
-
-    def at_prompt(self, program: Program) -> None:
-        """Wait until a person is asked for a message."""
-        program.at().expect(r"(alice|server)> (?=[^\r\n]*$)")
-        if LINE_EDITING and program.environment["TERM"] == "xterm":
-            self.wait_for(lambda: self.is_editing(program), lambda: "line editing is on")
+    def client_at_turn(self, **options: Any) -> tuple[Program, Partner]:
+        """Return a client whose person, alice, has the turn, and its server by hand."""
+        client, partner = self.client_of_partner(terminal="in out err", **options)
+        client.wait_for_row("alice>")
+        return client, partner
 
     def is_as_found(self, program: Program) -> bool:
         """Tell whether the terminal has the settings that the program found."""
         return program.settings_now() == program.settings
 
-    def is_editing(self, program: Program) -> bool:
-        """Tell whether the terminal gives each key at once, as it does while a line is edited."""
-        return not program.settings_now()[3] & termios.ICANON
+    def type_and_see(self, program: Program, keys: str, row: str) -> None:
+        """Type, and wait until the last row of the screen is `row`."""
+        program.type(keys)
+        program.wait_for_row(row)
 
-    def wait_until_editing_is_off(self, program: Program) -> None:
-        """Wait until the program has done with line editing."""
-        self.wait_for(lambda: not self.is_editing(program), lambda: "line editing is off")
-
-    def say(self, program: Program, peer: Peer, text: str) -> None:
-        """Type a message at a prompt, and see that it was sent, and the turn is over."""
+    def say(self, program: Program, partner: Partner, text: str) -> None:
+        """Type a message at one's turn, and see that it was sent, and the turn is over."""
         program.type(text + ENTER)
-        self.assertEqual(peer.line(), text)
-        self.wait_until_editing_is_off(program)
-
-    def wait_for_last_line(self, program: Program, line: str) -> None:
-        """Wait until the last line of the screen is `line`."""
-        self.wait_for(
-            lambda: program.screen()[-1] == line, lambda: f"{line!r} last in {program.screen()}"
-        )
-
-    def type_and_see(self, program: Program, text: str, last: str) -> None:
-        """Type, and wait until the last line of the screen is `last`."""
-        program.type(text)
-        self.wait_for_last_line(program, last)
+        self.assertEqual(partner.line(), text)
+        program.wait_for_row("")
 
 
 class Result(unittest.TextTestResult):

@@ -18,8 +18,8 @@ from typing import IO, Any, Callable, NamedTuple
 
 from harness import (
     BROKE, CLIENT, DEADLINE, ENTER, GREETING, MESSAGE_LONGEST, PAUSE_SECONDS,
-    QUIT, SERVER, WAITING, ChatTest, Peer, Program, Stream, TerminalTest, main, on_linux,
-    processor_seconds, with_line_editing,
+    QUIT, SERVER, WAITING, ChatTest, Partner, Program, Stream, TerminalTest, main, on_linux,
+    processor_seconds,
 )  # fmt: skip
 
 # Runs a script in which some calls of one function fail, after they have done what cannot fail, or
@@ -69,7 +69,7 @@ PRELUDE = """if True:
     place, name = {
         "accept": (Socket, "_accept"), "select": (select, "select"), "keyboard": (os, "read"),
         "stdout": (os, "write"), "stderr": (os, "write"), "tcsetattr": (termios, "tcsetattr"),
-        "setitimer": (signal, "setitimer"), "signal": (signal, "signal"),
+        "signal": (signal, "signal"),
     }.get(function, (Socket, function))
     setattr(place, name, meddled(getattr(place, name)))
     socket.socket = Socket
@@ -86,7 +86,9 @@ SENT = f"{GREETING} by hand\nfine {'x' * 100}\nwell\n"  # and what the server se
 ANSWER = "right"  # what the person at a server says, always
 VISIT = f"alice\nhello\nagain\n{'x' * (MESSAGE_LONGEST + 1)}\n"  # what a visitor sends; the server ends it
 FAREWELL = rf"{re.escape(QUIT)}\n|{GREETING}: [^\n]+\n"
-HOW = r"quit|left|was lost.*|broke a rule.*|cannot wait.*|cannot write.*"
+HOW = r"quit|left|was lost.*|broke a rule.*"
+# How the notice starts that tells what the program cannot go on without.
+TROUBLE = {"select": "* cannot wait any longer: ", "stdout": "* cannot write to stdout any longer: "}
 END = re.compile(rf"^\* (?:you|server|alice|127\.0\.0\.1 port) ({HOW})$", re.M)
 
 
@@ -141,7 +143,7 @@ class MeddlingTest(ChatTest):
         self.assertRegex(notices, r"\A(\* [^\n]+\n)*\Z")
         return Outcome(status, out, notices, heard, "meddled" in err, connected)
 
-    def picked_up(self, client: Pair, greeting: str) -> Peer | None:
+    def picked_up(self, client: Pair, greeting: str) -> Partner | None:
         """Pick a client up, unless it ends before it connects."""
         waiting: list[Any] = []
         deadline = time.monotonic() + DEADLINE
@@ -185,13 +187,13 @@ class Client(MeddlingTest):
 
     def finish(self, client: Pair) -> Outcome:
         """Hold the conversation, as far as it goes."""
-        peer = self.picked_up(client, SENT)
+        partner = self.picked_up(client, SENT)
         heard = ""
-        if peer:
-            heard = peer.rest()
-            peer.close()
+        if partner:
+            heard = partner.rest()
+            partner.close()
         client.listener.close()
-        return self.outcome(client.program, heard, bool(peer))
+        return self.outcome(client.program, heard, bool(partner))
 
     def usual(self) -> Outcome:
         """Return what comes of a conversation in which nothing fails."""
@@ -201,7 +203,7 @@ class Client(MeddlingTest):
         return outcome
 
     def assert_whole_lines(self, outcome: Outcome, farewell: bool) -> None:
-        """The peer heard a part of the conversation, in whole lines; `\\quit` comes last, or not."""
+        """The partner heard a part of the conversation, in whole lines; `\\quit` comes last, or not."""
         lines = outcome.heard.split("\n")
         self.assertEqual(lines.pop(), "")
         if farewell:
@@ -223,11 +225,11 @@ class Client(MeddlingTest):
 
     def test_failures_of_every_call_end_the_conversation_at_most(self) -> None:
         usual = self.usual()
-        ends = {  # the exit status, how it ended, and whether the peer is told
+        ends = {  # the exit status, how it ended, and whether the partner is told
             "recv": (1, r"was lost \(Connection reset by peer\).*", False),
-            "sendall": (1, r"was lost \(Broken pipe\)", False),
-            "select": (1, r"cannot wait any longer \(Cannot allocate memory\)", True),
-            "stdout": (1, r"cannot write to stdout any longer \(No space left on device\)", True),
+            "send": (1, r"was lost \(Broken pipe\)", False),
+            "select": (1, "quit", True),
+            "stdout": (1, "quit", True),
             "keyboard": (0, "quit", True),
         }
 
@@ -235,9 +237,11 @@ class Client(MeddlingTest):
             status, how, told = ends[function]
             if outcome.status == 0 and function != "keyboard":  # it was the goodbye
                 self.assertEqual(outcome.heard.split()[:3], list(TYPED[:3]))
-                status, how, told = 0, "quit", function != "sendall"
+                status, how, told = 0, "quit", function != "send"
             self.assertEqual((outcome.status, len(outcome.ends())), (status, 1), outcome)
             self.assertRegex(outcome.ends()[0], rf"\A{how}\Z")
+            if function in TROUBLE:
+                self.assertEqual(outcome.err.count(TROUBLE[function]), 1)
             self.assert_whole_lines(outcome, told)
 
         def check_stderr(_: str, __: str, outcome: Outcome) -> None:
@@ -252,7 +256,7 @@ class Client(MeddlingTest):
 
         checks = {"connect": check_connect, "stderr": check_stderr}
         self.each_call(
-            [("connect", "ENETUNREACH"), ("recv", "ECONNRESET"), ("sendall", "EPIPE"),
+            [("connect", "ENETUNREACH"), ("recv", "ECONNRESET"), ("send", "EPIPE"),
              ("select", "ENOMEM"), ("keyboard", "EIO"), ("stdout", "ENOSPC"), ("stderr", "EIO")],
             self.begin, self.finish,
             lambda function, what, outcome: checks.get(function, check)(function, what, outcome),
@@ -260,16 +264,16 @@ class Client(MeddlingTest):
 
     def test_a_signal_at_every_call(self) -> None:
         def check(function: str, what: str, outcome: Outcome) -> None:
+            if function == "connect":  # there is nobody yet to be told
+                self.assertEqual(outcome.status, -signal.SIGTERM)
+                return
             self.assertEqual(outcome.ends(), ["quit"], f"it is told once: {outcome}")
             self.assertIn(outcome.status, (0, 128 + signal.SIGTERM))
             if outcome.status == 0:  # the end came first
                 self.assertEqual(outcome.heard.split(), list(TYPED))
-            if outcome.connected:
-                self.assert_whole_lines(outcome, farewell=True)
-            else:
-                self.assertEqual((function, what), ("connect", "before"))
+            self.assert_whole_lines(outcome, farewell=True)
 
-        functions = ("connect", "sendall", "recv", "stdout", "stderr", "select")
+        functions = ("connect", "send", "recv", "stdout", "stderr", "select")
         kinds = [(function, "before") for function in functions]
         kinds += [(function, "after") for function in functions if function != "select"]
         self.each_call(kinds, self.begin, self.finish, check)
@@ -297,12 +301,12 @@ class Server(MeddlingTest):
     def visit(self, port: int) -> str:
         """Hold a conversation, as far as it goes; return what was heard."""
         try:
-            peer = self.peer(port)
+            partner = self.partner(port)
         except ConnectionError:  # the server has ended meanwhile
             return ""
-        peer.send(VISIT)
-        heard = peer.rest()
-        peer.close()
+        partner.send(VISIT)
+        heard = partner.rest()
+        partner.close()
         return heard
 
     def finish(self, server: Program) -> Outcome:
@@ -313,8 +317,7 @@ class Server(MeddlingTest):
         if port:
             heard = self.visit(port)
             over = self.comes(server.err, WAITING) and "meddled" not in server.err.so_far()
-            if over:
-                server.signal(signal.SIGINT)
+            server.signal(signal.SIGINT)
         outcome = self.outcome(server, heard, b"accepted" in server.err.data)
         return outcome._replace(meddled=not over)
 
@@ -328,7 +331,7 @@ class Server(MeddlingTest):
             ("recv", "EAGAIN", ""), ("keyboard", "EAGAIN", ""), ("stdout", "EAGAIN", ""),
             ("stderr", "EAGAIN", ""), ("stderr", "EIO", ""), ("keyboard", "EIO", "quit"),
             ("recv", "ETIMEDOUT", r"was lost \(Connection timed out\)"),
-            ("sendall", "EPIPE", r"was lost \(Broken pipe\)"),
+            ("send", "EPIPE", r"was lost \(Broken pipe\)"),
         )  # fmt: skip
         servers = [self.begin(function, what, "here == conversation") for function, what, _ in kinds]
         for (function, what, how), server in zip(kinds, servers):
@@ -340,7 +343,7 @@ class Server(MeddlingTest):
                 server.err.expect("accepted\n")
                 meddled = server.err.expect(f"meddled|{WAITING}").group() == b"meddled"
             server.signal(signal.SIGTERM)
-            self.assertEqual(server.status(), 0)
+            self.assertEqual(server.status(), 0, (function, what, server.err.so_far()[-600:]))
             self.assert_calm(server)
             notices = server.err.all().split("accepted\n")[1:]
             usual = heard.pop()
@@ -361,21 +364,16 @@ class Server(MeddlingTest):
                 self.assertEqual(server.out.data.decode(), "alice> hello\nalice> again\n" * (len(heard) + 1))
 
     def test_a_failing_select_or_stdout_ends_the_server_in_order(self) -> None:
-        reasons = {
-            "select": "cannot wait any longer (Cannot allocate memory)",
-            "stdout": "cannot write to stdout any longer (Broken pipe)",
-        }
-
         def check(function: str, _: str, outcome: Outcome) -> None:
-            reason = re.escape(reasons[function])
             self.assertEqual(outcome.status, 1)
-            self.assertRegex(outcome.err, rf"\* server closed: it {reason}\n\Z")
+            self.assertEqual(outcome.err.count(TROUBLE[function]), 1)
+            self.assertTrue(outcome.err.endswith("* server closed\n"))
             self.assertEqual(outcome.err.count("server closed"), 1)
             self.assert_heard(outcome.heard)
             self.assertEqual(len(outcome.ends()), int(outcome.connected))
             if outcome.connected:
                 self.assertTrue(outcome.heard.endswith(f"{QUIT}\n"))
-                self.assertRegex(outcome.ends()[0], rf"\A({reason}|{BROKE}.*)\Z")
+                self.assertRegex(outcome.ends()[0], rf"\A(quit|{BROKE}.*)\Z")
 
         kinds = [("select", "ENOMEM"), ("stdout", "EPIPE")]
         self.each_call(kinds, self.begin, self.finish, check, when="count >= {}")
@@ -390,31 +388,31 @@ class Server(MeddlingTest):
                 self.assertTrue(outcome.heard.endswith(f"{QUIT}\n"), outcome)
                 self.assertRegex(outcome.ends()[0], rf"\A(quit|{BROKE}.*)\Z")
 
-        functions = ("accept", "sendall", "recv", "stdout", "stderr", "select")
+        functions = ("accept", "send", "recv", "stdout", "stderr", "select")
         kinds = [(function, "before") for function in functions]
         kinds += [("accept", "after"), ("select", "after")]
         self.each_call(kinds, self.begin, self.finish, check)
 
 
 class Sending(MeddlingTest):
-    """A line that cannot be sent, and a peer that takes none."""
+    """A line that cannot be sent, and a partner that takes none."""
 
     def test_a_failing_send_is_told_after_what_has_arrived(self) -> None:
         for what, why in (("EPIPE", "Broken pipe"), ("ENOBUFS", "No buffer space available")):
-            server, port = self.server(flags=meddling("sendall", what, "count == 2"))
-            peer = self.visitor(port)
-            peer.send("hello\nagain\n")
+            server, port = self.server(flags=meddling("send", what, "count == 2"))
+            partner = self.visitor(port)
+            partner.send("hello\nagain\n")
             server.out.expect("^alice> hello\n$")
             server.type("right\n")
-            self.assertEqual(peer.rest(), "")  # and no `\\quit`
+            self.assertEqual(partner.rest(), "")  # and no `\\quit`
             server.err.expect(rf"meddled\n\* alice was lost \({why}\)\n\* waiting on")
             self.assertEqual(server.out.so_far(), "alice> hello\nalice> again\n")
             self.visitor(port, "next")
             server.err.expect("is next")
-            client, peer = self.client_of_peer(flags=meddling("sendall", what, "count == 2"))
-            peer.send("fine\nwell\n")
+            client, partner = self.client_of_partner(flags=meddling("send", what, "count == 2"))
+            partner.send("fine\nwell\n")
             client.type("hello\n")
-            self.assertEqual(peer.rest(), "")
+            self.assertEqual(partner.rest(), "")
             self.assertEqual(client.status(), 1)
             self.assertEqual(client.out.all(), "server> fine\nserver> well\n")
             client.err.expect(rf"meddled\n\* server was lost \({why}\)\n$")
@@ -432,8 +430,8 @@ class Sending(MeddlingTest):
         runpy.run_path(sys.argv[0], run_name="__main__")
     """
 
-    def stuck(self, script: pathlib.Path) -> tuple[Program, Peer]:
-        """Return a program that waits for its peer to read, and the peer."""
+    def stuck(self, script: pathlib.Path) -> tuple[Program, Partner]:
+        """Return a program that waits for its partner to read, and the partner."""
         answers = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed when the test is over
         self.addCleanup(answers.close)
         answers.write(b"alice\n" + (b"y" * MESSAGE_LONGEST + b"\n") * 2000)
@@ -441,36 +439,38 @@ class Sending(MeddlingTest):
         flags = ("-I", "-c", self.NARROW)
         if script == SERVER:
             program, port = self.server(stdin=answers, flags=flags)
-            peer = self.peer(port)
-            peer.send("alice\n")
+            partner = self.partner(port)
+            partner.send("alice\n")
         else:
             listener = self.listener()
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
             program = self.client_of(listener, stdin=answers, flags=flags)
-            peer = self.accept(listener)
-        peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
-        peer.send("\n" * 2000)
+            partner = self.accept(listener)
+        partner.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+        partner.send("\n" * 2000)
         program.out.expect("> \n")
         while program.out.read(0.3):  # a message is shown whenever an answer could be sent
             pass
-        return program, peer
+        return program, partner
 
     def test_a_full_buffer_gets_no_half_lines(self) -> None:
         for script in (SERVER, CLIENT):
             for reads in (True, False):  # while the program says goodbye, or only afterwards
                 with self.subTest(script=script.name, reads=reads):
-                    program, peer = self.stuck(script)
+                    program, partner = self.stuck(script)
                     self.assertLess(program.out.data.count(b"\n"), 1900, "it did not have to wait")
                     program.signal(signal.SIGTERM)
                     if not reads:
                         program.status()
-                    lines = peer.rest().split("\n")
-                    peer.close()
+                    lines = partner.rest().split("\n")
+                    partner.close()
                     self.assertEqual(program.status(), 0 if script == SERVER else 143)
-                    self.assertEqual(lines.pop(), "", f"half a line of {len(lines[-1])} characters")
+                    half = lines.pop()
                     if reads:
-                        self.assertIsNone(peer.stream.error)
-                        self.assertEqual(lines.pop(), QUIT)
+                        self.assertIsNone(partner.stream.error)
+                        self.assertEqual((half, lines.pop()), ("", QUIT))
+                    else:  # the rest of the line could not be sent, so nothing came behind it
+                        self.assertRegex(half, r"\Ay*\Z")
                     sizes = {len(line) for line in lines[2:] if line != QUIT}
                     self.assertEqual(sizes, {MESSAGE_LONGEST})
                     self.assertNotIn(QUIT, lines[:-1])
@@ -482,7 +482,7 @@ class Accepting(MeddlingTest):
     def test_a_failing_accept_is_tried_again_without_hurry(self) -> None:
         errors = (("ECONNABORTED", "Software caused connection abort"), ("EMFILE", "Too many open files"))
         servers = [self.server(0, flags=meddling("accept", what, "count <= 2")) for what, _ in errors]
-        visitors = [self.peer(port) for _, port in servers]
+        visitors = [self.partner(port) for _, port in servers]
         begin = time.monotonic()
         for (_, why), (server, _), visitor in zip(errors, servers, visitors):
             before = processor_seconds(server.pid)
@@ -500,7 +500,7 @@ class Accepting(MeddlingTest):
 
     def test_a_signal_while_accept_fails_closes_the_server(self) -> None:
         server, port = self.server(0, flags=meddling("accept", "EMFILE", ALWAYS))
-        self.peer(port)
+        self.partner(port)
         server.err.expect("trying again\n")
         server.signal(signal.SIGTERM)
         self.assertEqual(server.status(), 0)
@@ -512,19 +512,7 @@ class Accepting(MeddlingTest):
                                     ("getsockname", "ENOBUFS", "No buffer space available")):  # fmt: skip
             server = self.start(SERVER, 0, flags=meddling(function, what, ALWAYS))
             self.assertEqual(server.status(), 1)
-            server.err.expect(rf"^meddled\n\* cannot listen on localhost port 0: {why}; [^\n]+\n(meddled\n)*$")
-
-    def test_a_codec_that_cannot_be_loaded_is_no_traceback(self) -> None:
-        no_codec = """if True:
-            import runpy, sys
-            sys.argv = sys.argv[1:]
-            sys.modules["encodings.idna"] = None  # to import it is an ImportError
-            runpy.run_path(sys.argv[0], run_name="__main__")
-        """
-        for script, arguments in ((SERVER, [0]), (CLIENT, ["localhost", 1])):
-            program = self.start(script, *arguments, flags=("-I", "-c", no_codec))
-            self.assertEqual(program.status(), 1)
-            program.err.expect(r"\A\* cannot (listen on|connect to) localhost port \d: [^\n]*idna; [^\n]+\n\Z")
+            server.err.expect(rf"^(meddled\n)+\* cannot listen on localhost port 0: {why}; [^\n]+\n(meddled\n)*$")
 
     # Runs a script with more descriptors than a select() can wait for.
     CROWDED = """if True:
@@ -544,25 +532,25 @@ class Accepting(MeddlingTest):
         flags = ("-I", "-c", self.CROWDED)
         server = self.start(SERVER, 0, flags=flags)
         self.assertEqual(server.status(), 1)
-        server.err.expect(r"\A\* waiting on [^\n]+\n\* server closed: it cannot wait [^\n]+\n\Z")
+        server.err.expect(r"\A\* cannot wait [^\n]+\n\* waiting on [^\n]+\n\* server closed\n\Z")
         listener = self.listener()
         client = self.client_of(listener, flags=flags)
-        peer = self.accept(listener)
-        self.assert_goodbye(peer)
-        peer.close()
+        partner = self.accept(listener)
+        self.assert_goodbye(partner)
+        partner.close()
         self.assertEqual(client.status(), 1)
-        client.err.expect(r"\A\* waiting to be [^\n]+\n\* you cannot wait any longer [^\n]+\n\Z")
+        client.err.expect(r"\A\* cannot wait [^\n]+\n\* waiting to be [^\n]+\n\* you quit\n\Z")
 
 
 class Goodbye(ChatTest):
-    """Signals during a goodbye to a peer that does not close."""
+    """Signals during a goodbye to a partner that does not close."""
 
     def test_ctrl_c_in_ones_own_goodbye_changes_nothing(self) -> None:
         listener = self.listener()
         client = self.client_of(listener)
-        peer = self.accept(listener)
+        partner = self.accept(listener)
         client.type(f"{QUIT}\n")
-        self.assert_goodbye(peer)
+        self.assert_goodbye(partner)
         client.signal(signal.SIGINT)
         self.assertEqual(client.status(), 0)
         self.assertEqual(END.findall(client.err.all()), ["quit"])
@@ -581,7 +569,6 @@ class Goodbye(ChatTest):
         self.assert_calm(server)
 
 
-@with_line_editing
 class LineEditing(MeddlingTest, TerminalTest):
     """Signals and failures at a client whose person edits a line."""
 
@@ -593,14 +580,14 @@ class LineEditing(MeddlingTest, TerminalTest):
     def finish(self, client: Pair) -> Outcome:
         """Type a username and `\\quit`, each when it is asked for, and wait for the end."""
         program, screen = client.program, client.program.at()
-        heard, peer = "", self.picked_up(client, f"{GREETING} by hand\n")
-        if peer:
+        heard, partner = "", self.picked_up(client, f"{GREETING} by hand\n")
+        if partner:
             for text in ("alice", QUIT):
                 if screen.expect(r"\* you|(username|alice)> ").group().startswith(b"*"):
                     break
                 program.type(text + ENTER)
-            heard = peer.rest()
-            peer.close()
+            heard = partner.rest()
+            partner.close()
         status = program.status()
         self.assertTrue(self.is_as_found(program), "the terminal is as it was found")
         self.assert_calm(program)
@@ -608,7 +595,7 @@ class LineEditing(MeddlingTest, TerminalTest):
         notices = "".join(f"{notice}\n" for notice in re.findall(r"\* you [^\r\n]+", shown))
         program.kill()
         client.listener.close()
-        return Outcome(status, shown, notices, heard, "meddled" in shown, bool(peer))
+        return Outcome(status, shown, notices, heard, "meddled" in shown, bool(partner))
 
     def test_a_signal_at_every_call(self) -> None:
         def check(function: str, _: str, outcome: Outcome) -> None:
@@ -620,18 +607,18 @@ class LineEditing(MeddlingTest, TerminalTest):
             self.assertIn(outcome.heard, ("\\quit\n", "alice\n\\quit\n"))
             self.assertIn(outcome.status, (0, 128 + signal.SIGTERM))
 
-        kinds = [("tcsetattr", "before"), ("tcsetattr", "after"), ("setitimer", "before"),
-                 ("setitimer", "after"), ("signal", "before")]  # fmt: skip
+        kinds = [(function, when) for function in ("tcsetattr", "select", "signal", "keyboard", "stdout")
+                 for when in ("before", "after")]  # fmt: skip
         self.each_call(kinds, self.begin, self.finish, check)
 
     def test_sigquit_is_obeyed_as_the_other_signals(self) -> None:
-        for program, peer, status in (
+        for program, partner, status in (
             (*self.client_at_turn(), 128 + signal.SIGQUIT), (*self.server_at_turn(), 0),
         ):  # fmt: skip
             self.type_and_see(program, "half", program.screen()[-1] + " half")
             program.type(CTRL_BACKSLASH)
-            self.assertTrue(peer.rest().endswith(f"{QUIT}\n"))
-            peer.close()
+            self.assertTrue(partner.rest().endswith(f"{QUIT}\n"))
+            partner.close()
             self.assertEqual(program.status(), status)
             self.assertTrue(self.is_as_found(program))
             self.assertEqual(program.at().data.count(b"* you quit"), 1)

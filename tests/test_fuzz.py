@@ -1,4 +1,4 @@
-"""Random peers and random signals: `python3 tests/test_fuzz.py [COUNT [SEED]]` for more of them."""
+"""Random partners and random signals: `python3 tests/test_fuzz.py [COUNT [SEED]]` for more of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 
-from harness import CLIENT, GREETING, MESSAGE_LONGEST, QUIT, ChatTest, Peer, Program, main
+from harness import CLIENT, GREETING, MESSAGE_LONGEST, QUIT, ChatTest, Partner, Program, main
 
 COUNT = 150
 SEED = 20
@@ -19,7 +19,7 @@ PIECES = (
 
 
 def stream(source: random.Random) -> bytes:
-    """Return what a peer may send, of pieces that have done harm somewhere."""
+    """Return what a partner may send, of pieces that have done harm somewhere."""
     pieces = [source.choice(PIECES) for _ in range(source.randrange(12))]
     if source.random() < 0.5:
         pieces.insert(0, b"alice\n")
@@ -28,16 +28,16 @@ def stream(source: random.Random) -> bytes:
     return b"".join(pieces)
 
 
-def pour(peer: Peer, data: bytes, source: random.Random) -> None:
+def pour(partner: Partner, data: bytes, source: random.Random) -> None:
     """Send the data in random segments, some of them one by one, and leave in some way."""
     while data:
         size = source.choice((1, 7, 100, 5000, 100_000))
-        peer.send(data[:size])
+        partner.send(data[:size])
         data = data[size:]
         if source.random() < 0.05:
             break
-    source.choice((Peer.reset, Peer.close, Peer.half_close))(peer)
-    peer.close()
+    source.choice((Partner.reset, Partner.close, Partner.half_close))(partner)
+    partner.close()
 
 
 class Fuzz(ChatTest):
@@ -55,11 +55,11 @@ class Fuzz(ChatTest):
         server, port = self.server()
         for number in range(COUNT):
             self.keep_up(server, number)
-            peer = self.peer(port)
+            partner = self.partner(port)
             if source.random() < 0.3:
                 server.type("an answer\n")
-            pour(peer, stream(source), source)
-        last = self.peer(port)
+            pour(partner, stream(source), source)
+        last = self.partner(port)
         last.send("lastone\nhello\n")
         server.out.expect("lastone> hello\n")
         self.assert_calm(server)
@@ -70,9 +70,9 @@ class Fuzz(ChatTest):
             listener = self.listener()
             client = self.client_of(listener)
             greeting = source.choice((f"{GREETING}\n", f"{GREETING} here\r\n", "", "SSH-2.0\n"))
-            peer = self.accept(listener, greeting)
+            partner = self.accept(listener, greeting)
             client.type("alice\n" + "hello\n" * source.randrange(4))
-            pour(peer, stream(source), source)
+            pour(partner, stream(source), source)
             self.assertIn(client.status(), (0, 1))
             self.assert_calm(client)
             client.kill()

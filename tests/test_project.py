@@ -14,14 +14,18 @@ from itertools import zip_longest
 
 from harness import CLIENT, DEADLINE, ROOT, SERVER, ChatTest, main
 
+FIRST_IMPORT = "from __future__"
+BEHIND_IMPORTS = "HELP = "
 MARKER = "# ===="
 
 
-def shared_block(script: pathlib.Path) -> list[tuple[int, str]]:
-    """Return the numbered lines from the first marker to the second, the markers included."""
+def part(script: pathlib.Path, start: str, end: str = "") -> list[tuple[int, str]]:
+    """Return the numbered lines from the first one that starts with `start` to the one before that
+    which starts with `end`, or to the last."""
     lines = list(enumerate(script.read_text().splitlines(), 1))
-    first, second = (i for i, (_, line) in enumerate(lines) if line.startswith(MARKER))
-    return lines[first : second + 1]
+    first = next(i for i, (_, line) in enumerate(lines) if line.startswith(start))
+    behind = (i for i, (_, line) in enumerate(lines) if end and line.startswith(end))
+    return lines[first : next(behind, len(lines))]
 
 
 class Scripts(unittest.TestCase):
@@ -33,12 +37,18 @@ class Scripts(unittest.TestCase):
             self.assertEqual(result.returncode, 0)
 
 
-class SharedBlock(unittest.TestCase):
-    def test_both_scripts_have_the_same(self) -> None:
-        server, client = shared_block(SERVER), shared_block(CLIENT)
-        self.assertGreater(len(server), 100)
+class SharedPart(unittest.TestCase):
+    def assert_same(self, start: str, end: str, at_least: int) -> None:
+        server, client = part(SERVER, start, end), part(CLIENT, start, end)
+        self.assertGreater(len(server), at_least)
         for (here, one), (there, other) in zip_longest(server, client, fillvalue=(0, "")):
             self.assertEqual(one, other, f"chatserve.py:{here} and chatclient.py:{there} differ")
+
+    def test_everything_below_the_marker_is_the_same_in_both_scripts(self) -> None:
+        self.assert_same(MARKER, "", at_least=400)
+
+    def test_the_imports_are_the_same_in_both_scripts(self) -> None:
+        self.assert_same(FIRST_IMPORT, BEHIND_IMPORTS, at_least=15)
 
 
 class Checkout(ChatTest):

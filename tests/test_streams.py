@@ -80,7 +80,7 @@ class CommandLine(ChatTest):
         _, port = self.server()
         self.visitor(port)
         with self.assertRaises(ConnectionRefusedError):
-            self.peer(port, "127.0.0.2")
+            self.partner(port, "127.0.0.2")
 
     def test_hosts_of_either_family(self) -> None:
         for host, address in (("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.2"),
@@ -97,11 +97,11 @@ class CommandLine(ChatTest):
 
     def test_a_restart_at_once_on_the_same_port(self) -> None:
         server, port = self.server()
-        peer = self.visitor(port)
+        partner = self.visitor(port)
         server.err.expect("is alice")
         server.signal(signal.SIGINT)  # the server closes first: its port is in TIME_WAIT
-        self.assert_goodbye(peer)
-        peer.close()
+        self.assert_goodbye(partner)
+        partner.close()
         self.assertEqual(server.status(), 0)
         _, again = self.server(port)
         self.assertEqual(again, port)
@@ -124,43 +124,43 @@ class PipedKeyboard(ChatTest):
         server, port = self.server()
         server.type("to alice\nto bob\n")
         for name in ("alice", "bob"):
-            peer = self.visitor(port, name)
-            peer.send("hello\n")
-            self.assertEqual(peer.line(), f"to {name}")
-            peer.quit()
+            partner = self.visitor(port, name)
+            partner.send("hello\n")
+            self.assertEqual(partner.line(), f"to {name}")
+            partner.quit()
 
     def test_piped_lines_of_white_space_are_skipped_and_a_cr_ends_a_line(self) -> None:
-        client, peer = self.client_of_peer()
+        client, partner = self.client_of_partner()
         client.type(" \t\n\r\n\u3000\none\r\ntwo\rthree\n")
         for text in ("one", "two", "three"):
-            self.assertEqual(peer.line(), text)
-            peer.send("ok\n")
+            self.assertEqual(partner.line(), text)
+            partner.send("ok\n")
 
     def test_piped_names_and_messages_that_break_a_rule_end_the_conversation(self) -> None:
         for name in ("x" * (USERNAME_LONGEST + 1), "two words", "server", "a\u202eb", "a\x7f"):
             with self.subTest(name=name):
                 listener = self.listener()
                 client = self.client_of(listener)
-                peer = self.accept(listener)
+                partner = self.accept(listener)
                 client.type(f"{name}\nnever sent\n")
-                self.assert_goodbye(peer)
-                peer.close()
+                self.assert_goodbye(partner)
+                partner.close()
                 self.assertEqual(client.status(), 1)
                 client.err.expect(rf"\* you {BROKE}.*{NO_USERNAME}")
                 self.assert_calm(client)
-        client, peer = self.client_of_peer()
+        client, partner = self.client_of_partner()
         client.type("x" * (MESSAGE_LONGEST + 1) + "\nnever sent\n")
-        self.assertEqual(peer.line(), QUIT)
-        peer.close()
+        self.assertEqual(partner.line(), QUIT)
+        partner.close()
         self.assertEqual(client.status(), 1)
         client.err.expect(rf"\* you {BROKE}{TOO_LONG}")
         server, port = self.server()
         server.type("x" * (MESSAGE_LONGEST + 1) + "\nwelcome\n")
         for name, answer in (("alice", QUIT), ("bob", "welcome")):
-            peer = self.visitor(port, name)
-            peer.send("hello\n")
-            self.assertEqual(peer.line(), answer)
-            peer.close()
+            partner = self.visitor(port, name)
+            partner.send("hello\n")
+            self.assertEqual(partner.line(), answer)
+            partner.close()
 
     def test_a_piped_line_is_one_line_however_long_it_is(self) -> None:
         server, port = self.server()
@@ -186,14 +186,14 @@ class Streams(ChatTest):
             while True:
                 os.write(write_end, b"x")
         os.set_blocking(write_end, True)
-        client, peer = self.client_of_peer(stdout=write_end)
+        client, partner = self.client_of_partner(stdout=write_end)
         client.type("hello\n")
-        self.assertEqual(peer.line(), "hello")
-        peer.send("hello too\n")
+        self.assertEqual(partner.line(), "hello")
+        partner.send("hello too\n")
         time.sleep(1.5 * GOODBYE_SECONDS)  # it has waited for a reader for long, which nothing tells
         client.signal(signal.SIGTERM)
-        self.assertEqual(peer.line(), QUIT)
-        peer.close()
+        self.assertEqual(partner.line(), QUIT)
+        partner.close()
         self.assertEqual(client.status(), 143)
 
     def test_a_stdout_that_is_gone_ends_the_script_politely(self) -> None:
@@ -212,13 +212,13 @@ class Streams(ChatTest):
                 self.assert_goodbye(visitor)
                 visitor.close()
                 self.assertEqual(server.status(), 1)
-                server.err.expect(r"\* you cannot write .*\n")
-                client, peer = self.client_of_peer(stdout=stdout)
+                server.err.expect(r"\* cannot write to stdout any longer: .*\n\* you quit\n")
+                client, partner = self.client_of_partner(stdout=stdout)
                 client.type("hello\n")
-                peer.line()
-                peer.send("hi\n")
-                self.assert_goodbye(peer)
-                peer.close()
+                partner.line()
+                partner.send("hi\n")
+                self.assert_goodbye(partner)
+                partner.close()
                 self.assertEqual(client.status(), 1)
                 self.assert_calm(server, client)
 
@@ -226,19 +226,19 @@ class Streams(ChatTest):
         reader, stdout = os.pipe()
         os.close(reader)
         self.addCleanup(os.close, stdout)
-        client, peer = self.client_of_peer(stdout=stdout)
-        peer.send(f"out of turn\n{QUIT}\n")
+        client, partner = self.client_of_partner(stdout=stdout)
+        partner.send(f"out of turn\n{QUIT}\n")
         self.assertEqual(client.status(), 1)
-        client.err.expect(r"\* you cannot write to stdout any longer .*\n")
+        client.err.expect(r"\* cannot write to stdout any longer: .*\n\* you quit\n")
 
     def test_a_stderr_that_is_gone_changes_nothing(self) -> None:
         reader, stderr = os.pipe()
         os.close(reader)
         self.addCleanup(os.close, stderr)
-        client, peer = self.client_of_peer(stderr=stderr)
+        client, partner = self.client_of_partner(stderr=stderr)
         client.type("hello\n")
-        self.assertEqual(peer.line(), "hello")
-        peer.send(f"hi\n{QUIT}\n")
+        self.assertEqual(partner.line(), "hello")
+        partner.send(f"hi\n{QUIT}\n")
         self.assertEqual(client.status(), 0)
         self.assertEqual(client.out.all(), "server> hi\n")
 
@@ -246,15 +246,15 @@ class Streams(ChatTest):
         reader, stderr = os.pipe()
         self.addCleanup(os.close, reader)
         self.addCleanup(os.close, stderr)
-        client, peer = self.client_of_peer(stderr=stderr)
+        client, partner = self.client_of_partner(stderr=stderr)
         os.set_blocking(stderr, False)
         with contextlib.suppress(BlockingIOError):
             while True:
                 os.write(stderr, b"x" * 4096)
         os.set_blocking(stderr, True)
         client.signal(signal.SIGTERM)
-        self.assertEqual(peer.line(), QUIT)
-        peer.close()
+        self.assertEqual(partner.line(), QUIT)
+        partner.close()
         self.assertEqual(client.status(), 143)
 
     def shell(self, redirection: str) -> tuple[str, ...]:
@@ -266,27 +266,27 @@ class Streams(ChatTest):
             with self.subTest(redirection=redirection):
                 server, port = self.server(prefix=self.shell(redirection))
                 for name in ("alice", "bob"):  # the input has ended: it quits at its turn
-                    peer = self.visitor(port, name)
-                    peer.send("hello\n")
-                    self.assert_goodbye(peer)
-                    peer.close()
+                    partner = self.visitor(port, name)
+                    partner.send("hello\n")
+                    self.assert_goodbye(partner)
+                    partner.close()
                 client = self.start(CLIENT, "localhost", port, prefix=self.shell(redirection))
                 self.assertEqual(client.status(), 0)
                 self.assert_calm(server, client)
         for redirection in (">&-", "2>&-", ">&- 2>&-"):
             with self.subTest(redirection=redirection):
-                client, peer = self.client_of_peer(prefix=self.shell(redirection))
+                client, partner = self.client_of_partner(prefix=self.shell(redirection))
                 client.type("hello\n")
-                self.assertEqual(peer.line(), "hello")
-                peer.send(f"hi\n{QUIT}\n")
+                self.assertEqual(partner.line(), "hello")
+                partner.send(f"hi\n{QUIT}\n")
                 self.assertEqual(client.status(), 0)
                 self.assertIn(client.out.all(), ("", "server> hi\n"))
                 self.assert_calm(client)
 
     def test_notices_never_reach_stdout(self) -> None:
         server, port = self.server()
-        peer = self.visitor(port)
-        peer.send(f"hello\n{QUIT}\n")
+        partner = self.visitor(port)
+        partner.send(f"hello\n{QUIT}\n")
         server.err.expect("alice quit")
         server.signal(signal.SIGINT)
         server.status()
@@ -302,11 +302,11 @@ class Streams(ChatTest):
                 listener = self.listener()
                 client = self.client_of(listener,
                                     flags=(), env={"PYTHONIOENCODING": encoding})  # fmt: skip
-                peer = self.accept(listener)
+                partner = self.accept(listener)
                 client.type(b"alice\n" + typed)
-                self.assertEqual(peer.line(), "alice")
-                self.assertEqual(peer.line(), sent)
-                peer.send("\u4f60\u00e9!\n")
+                self.assertEqual(partner.line(), "alice")
+                self.assertEqual(partner.line(), sent)
+                partner.send("\u4f60\u00e9!\n")
                 client.out.expect(f"server> {shown}\n")
 
 

@@ -1,4 +1,5 @@
-"""What a person meets at a terminal: prompts, line editing and its absence, who reads what."""
+"""What a person meets at a terminal: the row, the keys, who reads what, Ctrl-Z; and whole lines
+where there is no row."""
 
 from __future__ import annotations
 
@@ -10,332 +11,459 @@ import shutil
 import signal
 import struct
 import sys
-import tempfile
 import termios
 import time
-import tty
-from typing import Any, Iterator
+from typing import Iterator
 
 from harness import (
-    BACKSPACE, BLANK, BROKE, CLIENT, CTRL_D, CTRL_Q, CTRL_S, CTRL_Z, EDITED, END, ENTER, ESCAPE, HOME, IN_QUEUE, LEFT,
-    MESSAGE_LONGEST, NO_TURN, NOT_PICKED_UP, NOT_SENT, PASTE, PASTED, PAUSE_SECONDS, QUIT, RIGHT, TOO_LONG,
-    UNREAD_LONGEST, UP, USERNAME_LONGEST, WAITING, Peer, Program, TerminalTest, main, on_linux,
-    processor_seconds, with_line_editing,
+    BACKSPACE, BLANK, BROKE, CLIENT, CTRL_C, CTRL_D, CTRL_Q, CTRL_S, CTRL_U, CTRL_Z, END, ENTER, ESCAPE, HOME, IN_QUEUE,
+    LEFT, MESSAGE_LONGEST, NO_TURN, NOT_PICKED_UP, NOT_SENT, PASTE, PASTED, PAUSE_SECONDS, QUIT, RIGHT, TOO_LONG,
+    UNREAD_LONGEST, UP, USERNAME_LONGEST, WAITING, Partner, Program, TerminalTest, main, on_linux,
 )  # fmt: skip
 
+LONG = "all of a line that is longer than a narrow window is"
 
-@with_line_editing
-class Editing(TerminalTest):
-    def test_arrows_home_end_and_backspace_over_wide_characters(self) -> None:
-        client, peer = self.client_at_turn()
-        client.type("\u4f60\u597d\u4e16" + BACKSPACE + "\u754c" + HOME + "<" + END + ">")
-        client.type(LEFT + LEFT + "|" + RIGHT + "!" + ENTER)
-        self.assertEqual(peer.line(), "<\u4f60\u597d|\u754c!>")
 
-    def test_history_has_messages_the_too_long_and_the_untimely_but_not_the_name(self) -> None:
-        client, peer = self.client_at_turn()
-        client.type(UP + UP + "first" + ENTER)  # nothing above: not the username
-        self.assertEqual(peer.line(), "first")
-        client.type("untimely" + ENTER)
-        client.at().expect(NO_TURN + "server")
-        peer.send("go on\n")
-        self.at_prompt(client)
-        client.type("x" * (MESSAGE_LONGEST + 1) + ENTER)
-        client.at().expect(NOT_SENT + f".*{TOO_LONG}")
-        self.at_prompt(client)
-        client.type(UP + BACKSPACE + ENTER)
-        self.assertEqual(peer.line(), "x" * MESSAGE_LONGEST)
-        for presses, text in ((3, "untimely"), (5, "first")):
-            peer.send("go on\n")
-            self.at_prompt(client)
-            client.type(UP * presses + ENTER)
-            self.assertEqual(peer.line(), text)
+class TheRow(TerminalTest):
+    """Half a line stands in the row: below everything that comes, with every character."""
 
-    def test_what_is_not_ascii_can_be_typed_in_a_locale_that_has_none(self) -> None:
-        for locale in ("C", "POSIX", "no_such.locale"):
-            client, peer = self.client_at_turn(env={"LC_ALL": locale})
-            for text in ("na\u00efve caf\u00e9", "\U0001f600 \u043f\u0440\u0438\u0432\u0435\u0442", "\u65e5\u672c"):
-                self.say(client, peer, text)
-                client.type("half \u00e9")  # in the other's turn
-                peer.send("go on\n")
-                self.at_prompt(client)
-                client.type("\u00fc" + ENTER)
-                self.assertEqual(peer.line(), "half \u00e9\u00fc")
-                peer.send("go on\n")
-                self.at_prompt(client)
+    def test_messages_and_notices_appear_above_the_row(self) -> None:
+        for columns in (80, 40, 20):
+            server, port = self.server_at_terminal(columns=columns)
+            partner = self.visitor(port)
+            server.at().expect("is alice")
+            self.type_and_see(server, "ha", "ha")
+            partner.send("hello\n")
+            server.wait_for_row("server>")  # what was typed before it was for nobody
+            self.assertEqual(server.screen()[-2], "alice> hello")
+            self.say(server, partner, "hi")
+            self.assertEqual(server.screen()[-2], "server> hi")
+            self.type_and_see(server, "half a lin" + LEFT, "half a lin")
+            partner.send("a message that takes more than a row of a narrow window\n")
+            server.wait_for_row("server> half a lin")
+            shown = "".join(f"{row:{columns}}" for row in server.screen())
+            self.assertRegex(shown, "server> hi +alice> a message that takes more than a row of a narrow window +server> half")
+            self.type_and_see(server, RIGHT + "e", "server> half a line")
+            self.say_what_is_typed(server, partner, "half a line")
 
-    def test_a_nul_can_be_typed(self) -> None:
-        client, peer = self.client_at_turn()
-        self.say(client, peer, "hello")
-        client.type(b"a\x00b\r")
-        client.at().expect(NO_TURN + "server")
-        peer.send("go on\n")
-        self.at_prompt(client)
+    def say_what_is_typed(self, program: Program, partner: Partner, text: str) -> None:
+        program.type(ENTER)
+        self.assertEqual(partner.line(), text)
 
-    def test_the_bell_does_not_ring_among_the_notices(self) -> None:
-        listener = self.listener()
-        client = self.client_of(listener, terminal="in out")
-        peer = self.accept(listener)
-        client.at().expect("username> ")
-        client.type(UP + BACKSPACE + "bob" + ENTER)
-        self.assertEqual(peer.line(), "bob")
-        peer.close()
-        self.assertEqual(client.status(), 1)
-        self.assert_calm(client)
+    def test_a_row_from_the_queue_to_the_end(self) -> None:
+        for columns in (80, 40, 20):
+            listener = self.listener()
+            client = self.client_of(listener, terminal="in out err", columns=columns)
+            client.at().expect(IN_QUEUE)
+            self.type_and_see(client, "al", "al")
+            partner = self.accept(listener)
+            client.wait_for_row("username> al")
+            self.type_and_see(client, "ice", "username> alice")
+            self.say_what_is_typed(client, partner, "alice")
+            client.wait_for_row("alice>")
+            self.type_and_see(client, "hello", "alice> hello")
+            self.say_what_is_typed(client, partner, "hello")
+            self.type_and_see(client, "half", "half")
+            client.resize(60)
+            self.type_and_see(client, " a line", "half a line")
+            partner.send("yes?\n")
+            client.wait_for_row("alice> half a line")
+            partner.quit()
+            self.assertEqual(client.status(), 0)
+            self.assertEqual(
+                client.screen()[-6:],
+                ["username> alice", "alice> hello", "server> yes?", "alice> half a line", "* server quit", ""],
+            )
 
-    def test_several_pasted_lines_become_one_message_on_enter(self) -> None:
-        client, peer = self.client_at_turn()
-        client.type(f"{PASTE}one\rtwo\r{QUIT}{PASTED}")
-        self.assertIn(EDITED, client.at().so_far())  # the terminal was asked to
-        self.wait_for(lambda: QUIT in client.screen()[-1], lambda: "the paste shows")
-        client.type(ENTER)
-        self.assertEqual(peer.line(), f"one two {QUIT}")
+    def test_a_line_longer_than_the_window_is_in_one_row_and_sent_in_full(self) -> None:
+        for columns in (40, 20):
+            client, partner = self.client_at_turn(columns=columns)
+            before = len(client.screen())
+            room = columns - 1 - len("alice> ")
+            self.type_and_see(client, LONG, "alice> " + LONG[-room:].strip())
+            partner_sees = LONG + " sent."
+            client.type(HOME + "<" + END + " sent." + HOME + "\x1b[3~")
+            client.wait_for_row("alice> " + LONG[:room].strip())
+            self.assertEqual(len(client.screen()), before)
+            client.type(ENTER)
+            self.assertEqual(partner.line(), partner_sees)
+            client.wait_for_row("")
+            shown = "".join(f"{row:{columns}}" for row in client.screen()[before - 1 :])
+            self.assertEqual(shown.strip(), "alice> " + partner_sees)
 
-    def test_a_half_typed_line_survives_a_message_and_goes_on_at_the_prompt(self) -> None:
-        server, port = self.server_at_terminal()
-        peer = self.visitor(port)
-        peer.send("hello\n")
-        self.at_prompt(server)
-        server.type("hi" + ENTER)
-        self.assertEqual(peer.line(), "hi")
-        self.type_and_see(server, "half a l", "half a l")
-        peer.send("interrupted?\n")
-        self.wait_for_last_line(server, "server> half a l")
-        self.assertEqual(server.screen()[-2], "alice> interrupted?")
-        server.type("ine" + ENTER)
-        self.assertEqual(peer.line(), "half a line")
+    def test_another_size_of_the_window_has_the_row_drawn_anew(self) -> None:
+        client, partner = self.client_at_turn(columns=60)
+        self.type_and_see(client, LONG, ("alice> " + LONG)[:60])
+        client.resize(30)
+        client.wait_for_row("alice> " + LONG[-22:])
+        client.resize(80)
+        client.wait_for_row("alice> " + LONG)
+        self.say_what_is_typed(client, partner, LONG)
+
+    def test_wide_characters_and_marks(self) -> None:
+        client, partner = self.client_at_turn(columns=20)
+        text = "\u4f60\u597d e\u0301\u597d\u4e16\u754c\u754c"
+        self.type_and_see(client, text + LEFT, "alice> " + text[1:])
+        self.type_and_see(client, BACKSPACE + BACKSPACE, "alice> " + text[:-3] + text[-1])
+        self.say_what_is_typed(client, partner, text[:-3] + text[-1])
+
+    def test_a_half_typed_line_stays_readable_at_every_end(self) -> None:
+        def typed(program: Program, keys: str) -> None:
+            program.type(keys)
+
+        for end, notice in (
+            (lambda _, partner: partner.quit(), "* server quit"),
+            (lambda _, partner: partner.close(), "* server left"),
+            (lambda _, partner: partner.send("x" * 501 + "\n" * UNREAD_LONGEST), "* server broke a rule: over 64 KiB out of turn"),
+            (lambda client, _: typed(client, CTRL_C), "* you quit"),
+            (lambda client, _: client.signal(signal.SIGTERM), "* you quit"),
+        ):
+            client, partner = self.client_at_turn()
+            self.type_and_see(client, "half", "alice> half")
+            end(client, partner)
+            if notice == "* you quit":
+                partner.rest()
+            partner.close()
+            client.status()
+            self.assertEqual(client.screen()[-3:], ["alice> half", notice, ""])
+            self.assertTrue(self.is_as_found(client))
+            self.assertFalse(client.display.marks_pastes)
 
     def test_no_character_is_lost_fifty_times_in_a_row(self) -> None:
-        server, peer = self.server_at_turn()
+        server, partner = self.server_at_turn()
         for i in range(50):
             self.type_and_see(server, f"re{i}", f"server> re{i}")
             self.type_and_see(server, f"ply{ENTER}", "")
-            self.assertEqual(peer.line(), f"re{i}ply")
+            self.assertEqual(partner.line(), f"re{i}ply")
             self.type_and_see(server, f"ha{i}", f"ha{i}")
-            peer.send(f"message {i}\n")
-            self.wait_for_last_line(server, f"server> ha{i}")
+            partner.send(f"message {i}\n")
+            server.wait_for_row(f"server> ha{i}")
             self.assertEqual(server.screen()[-3:-1], [f"server> re{i}ply", f"alice> message {i}"])
-            self.type_and_see(server, BACKSPACE * 4, "server>")
+            self.type_and_see(server, CTRL_U, "server>")
+
+    def test_notices_into_a_file_leave_the_row(self) -> None:
+        client, partner = self.client_of_partner(terminal="in out")
+        client.wait_for_row("alice>")
+        self.type_and_see(client, "x" * 501, "alice> " + "x" * 72)
+        client.type(ENTER)
+        client.err.expect(TOO_LONG)
+        self.type_and_see(client, CTRL_U + "half", "alice> half")
+        self.assertEqual(len(client.screen()), 2)
+        self.assert_calm(client)
+        partner.close()
 
     @on_linux
-    def test_a_prompt_costs_next_to_nothing(self) -> None:
-        server, _ = self.server_at_turn()
-        before = processor_seconds(server.pid)
-        time.sleep(1)  # of which the program is to use next to nothing
-        self.assertLess(processor_seconds(server.pid) - before, 0.05)
+    def test_nothing_wakes_the_programs_while_nothing_happens(self) -> None:
+        programs = [self.server_at_terminal()[0], self.server()[0]]
+        programs += [self.server_at_turn()[0], self.client_at_turn()[0], self.client_of_partner()[0]]
+        waiting, partner = self.client_at_turn()
+        self.say(waiting, partner, "hello")
+        queued = self.client_of(self.listener())
+        queued.err.expect(IN_QUEUE)
+        programs += [waiting, queued]
+        self.wait_for(lambda: all(self.sleeps(program) for program in programs), lambda: "all sleep")
+        before = [self.switches(program) for program in programs]
+        time.sleep(0.5)  # in which nothing is to happen
+        self.assertEqual([self.switches(program) for program in programs], before)
+
+    def sleeps(self, program: Program) -> bool:
+        return ") S " in pathlib.Path(f"/proc/{program.pid}/stat").read_text()
+
+    def switches(self, program: Program) -> int:
+        """Return how often a program has begun to wait (proc(5))."""
+        status = pathlib.Path(f"/proc/{program.pid}/status").read_text()
+        return int(re.findall(r"^voluntary_ctxt_switches:\s+(\d+)", status, re.M)[0])
 
 
 class Keys(TerminalTest):
-    @with_line_editing
+    """Keys as a terminal sends them. What each one does is in test_row.py."""
+
+    def test_keys_are_sent_as_they_were_meant(self) -> None:
+        client, partner = self.client_at_turn()
+        client.type("\u4f60\u597d\u4e16" + BACKSPACE + "\u754c" + HOME + "<" + END + ">")
+        client.type(LEFT + LEFT + "|" + RIGHT + "!" + ENTER)
+        self.assertEqual(partner.line(), "<\u4f60\u597d|\u754c!>")
+
+    def test_a_key_in_two_packets_is_one_key(self) -> None:
+        client, partner = self.client_at_turn()
+        for key, shown in ((b"\xf0\x9f\x98\x80", "alice> \U0001f600"), (b"\x1b[D", "alice> x\U0001f600"), (b"\x1b[3~", "alice> xx")):
+            for byte in key:
+                client.type(bytes([byte]))
+                self.wait_until_read(client)
+            client.type("x")
+            client.wait_for_row(shown if key[0] == 27 else shown + "x")
+            if key[0] != 27:
+                client.type(BACKSPACE)
+        client.type(ENTER)
+        self.assertEqual(partner.line(), "xx")
+
+    def wait_until_read(self, program: Program) -> None:
+        """Wait until a program has read what was typed."""
+        self.wait_for(lambda: unread(program.slave) == 0, lambda: "what was typed is read")
+
+    def test_keys_that_mean_nothing_leave_nothing(self) -> None:
+        client, partner = self.client_at_turn()
+        for code in ("\x1b[15~", "\x1b[24;2~", "\x1b[0;10;10M", "\x1b[97;5u", "\x1b[?1;2c", "\x1b[I", "\x1bOP", "\x1bx",
+                     PASTED, CTRL_S, CTRL_Q, CTRL_S + CTRL_Q, "\x16", "\x0f"):  # fmt: skip
+            self.type_and_see(client, code + "ok", "alice> ok")
+            self.type_and_see(client, CTRL_U, "alice>")
+        partner.quit()
+        self.assertEqual(client.status(), 0)
+
+    def test_ctrl_s_makes_nothing_deaf(self) -> None:
+        for keys in (CTRL_S, CTRL_Q, f"{PASTE}half a paste", "\x1b[", ESCAPE):
+            for at_turn in (True, False):
+                client, partner = self.client_at_turn()
+                if not at_turn:
+                    self.say(client, partner, "hello")
+                client.type(keys)
+                partner.send("still there?\n")
+                partner.quit()
+                client.at().expect(r"server> still there[?]\r\n(.|\r|\n)*\* server quit\r\n")
+                self.assertEqual(client.status(), 0)
+                client, partner = self.client_at_turn()
+                client.type(keys)
+                client.signal(signal.SIGTERM)
+                self.assert_goodbye(partner)
+                partner.close()
+                self.assertEqual(client.status(), 143)
+
     def test_lines_in_one_packet_are_sent_in_turn_only(self) -> None:
-        client, peer = self.client_at_turn()
+        client, partner = self.client_at_turn()
         client.type("one\rtwo\rthr")
-        self.assertEqual(peer.line(), "one")
+        self.assertEqual(partner.line(), "one")
         client.at().expect(NO_TURN + "server")
-        peer.send("go on\n")
-        self.wait_for_last_line(client, "alice> thr")
+        partner.send("go on\n")
+        client.wait_for_row("alice> twothr")
         client.type("ee" + ENTER)
-        self.assertEqual(peer.line(), "three")
+        self.assertEqual(partner.line(), "twothree")
 
-    def test_enters_alone_are_told_and_asked_again(self) -> None:
-        client, peer = self.client_at_turn()
-        client.type("\r\r\r")
-        for _ in range(3):
-            client.at().expect(BLANK)
-        client.type("then this" + ENTER)
-        self.assertEqual(peer.line(), "then this")
+    def test_cr_lf_and_cr_lf_are_one_enter_each(self) -> None:
+        client, partner = self.client_at_turn()
+        for enter in ("\r", "\n", "\r\n"):
+            client.type(f"a line{enter}")
+            self.assertEqual(partner.line(), "a line")
+            self.type_and_see(client, "next", "next")  # so that the row has seen all of the Enter
+            client.type(CTRL_U)
+            partner.send("go on\n")
+            client.wait_for_row("alice>")
+        self.assertNotIn(NOT_SENT, client.at().so_far())
 
-    def test_a_name_that_breaks_a_rule_is_asked_for_again(self) -> None:
+    def test_history_has_the_messages_that_were_sent_and_what_was_half_typed(self) -> None:
+        client, partner = self.client_at_turn()
+        self.type_and_see(client, UP + UP, "alice>")  # nothing above: not the username
+        for text in ("first", "second"):
+            client.type(text + ENTER)
+            self.assertEqual(partner.line(), text)
+            partner.send("go on\n")
+            client.wait_for_row("alice>")
+        self.type_and_see(client, "half" + UP + UP + UP, "alice> first")
+        self.type_and_see(client, "\x1b[B", "alice> second")
+        self.type_and_see(client, "\x1b[B\x1b[B", "alice> half")
+        client.type(UP + ENTER)
+        self.assertEqual(partner.line(), "second")
+
+    def test_what_is_not_ascii_can_be_typed_in_a_locale_that_has_none(self) -> None:
+        for locale in ("C", "POSIX", "no_such.locale"):
+            client, partner = self.client_at_turn(env={"LC_ALL": locale})
+            self.say(client, partner, "na\u00efve \U0001f600 \u65e5\u672c")
+
+    def test_several_pasted_lines_become_one_message_on_enter(self) -> None:
+        client, partner = self.client_at_turn()
+        client.look()
+        self.assertTrue(client.display.marks_pastes)  # the terminal was asked to
+        client.type(f"{PASTE}one\r\ntwo\r\x1b[31m{QUIT}{PASTED}")
+        client.wait_for_row(f"alice> one two {QUIT}")
+        client.type(ENTER)
+        self.assertEqual(partner.line(), f"one two {QUIT}")
+
+    def test_a_paste_without_an_end_is_sent_with_an_enter_that_comes_alone(self) -> None:
+        client, partner = self.client_at_turn()
+        self.type_and_see(client, f"{PASTE}half a\rpaste", "alice> half a paste")
+        client.type(ENTER)
+        self.assertEqual(partner.line(), "half a paste")
+
+
+class Enter(TerminalTest):
+    """An Enter sends the line at one's own turn, and at any other time tells why it does not."""
+
+    def test_a_line_that_breaks_a_rule_stays_and_is_told(self) -> None:
+        client, partner = self.client_at_turn()
+        client.type(" " + ENTER)
+        client.at().expect(BLANK)
+        client.type(CTRL_U + "x" * (MESSAGE_LONGEST + 1) + ENTER)
+        client.at().expect(NOT_SENT + "501 characters, 500 at most")
+        client.type(BACKSPACE + ENTER)
+        self.assertEqual(partner.line(), "x" * MESSAGE_LONGEST)
+
+    def test_a_name_that_breaks_a_rule_can_be_mended(self) -> None:
         listener = self.listener()
         client = self.client_of(listener, terminal="in out err")
         client.at().expect(IN_QUEUE)
-        client.type("early" + ENTER)
+        client.type("a lice" + ENTER)
         client.at().expect(NOT_PICKED_UP)
-        peer = self.accept(listener)
-        for name in ("two words", "server", "x" * (USERNAME_LONGEST + 1), "", "alice"):
-            client.at().expect("username> ")
-            client.type(name + ENTER)
-        self.assertEqual(peer.line(), "alice")
+        partner = self.accept(listener)
+        client.wait_for_row("username> a lice")
+        for keys, name in ((ENTER, "'a lice'"), (CTRL_U + ENTER, ""), ("server" + ENTER, "'server'"),
+                           (CTRL_U + "x" * (USERNAME_LONGEST + 1) + ENTER, "'x{11}'")):  # fmt: skip
+            client.type(keys)
+            client.at().expect(NOT_SENT + (f"{name} is no username" if name else "nothing but"))
+        client.type(BACKSPACE + ENTER)
+        self.assertEqual(partner.line(), "x" * USERNAME_LONGEST)
+
+    def test_a_line_out_of_turn_stays_for_ones_turn(self) -> None:
+        client, partner = self.client_at_turn()
+        self.say(client, partner, "hello")
+        client.type("untimely" + ENTER)
+        client.at().expect(NO_TURN + "server")
+        client.wait_for_row("untimely")
+        self.assertFalse(partner.stream.read(0.1))
+        partner.send("go on\n")
+        client.wait_for_row("alice> untimely")
+        client.type(ENTER)
+        self.assertEqual(partner.line(), "untimely")
+
+    def test_a_line_typed_before_the_name_came_or_to_nobody(self) -> None:
+        server, port = self.server_at_terminal()
+        server.type("hello?" + ENTER)
+        server.at().expect(NOT_SENT + "nobody is connected")
+        server.wait_for_row("hello?")
+        server.type(CTRL_U + QUIT + ENTER)
+        server.at().expect(NOT_SENT + "nobody is connected")
+        partner = self.partner(port)
+        partner.line()
+        server.wait_for_row("")  # what was typed to nobody is dropped
+        server.type("who are you?" + ENTER)
+        server.at().expect(NOT_SENT + "no username has come yet")
+        server.wait_for_row("who are you?")
+
+    def test_quit_and_ctrl_d_end_a_conversation_at_any_time(self) -> None:
+        for keys in (f"  {QUIT}  {ENTER}", CTRL_D):
+            server, port = self.server_at_terminal()
+            silent = self.partner(port)
+            silent.line()
+            server.at().expect("connected")
+            server.type(keys)
+            self.assert_goodbye(silent)
+            silent.close()
+            server.at().expect(r"\* you quit\r\n\* waiting on")
+            client, partner = self.client_at_turn()
+            self.say(client, partner, "hello")
+            client.type(keys)
+            self.assert_goodbye(partner)
+            partner.close()
+            self.assertEqual(client.status(), 0)
 
 
 class Readers(TerminalTest):
     """Nothing typed for one reader reaches another."""
 
-    def visitor_in_queue(self, port: int, lines: str) -> Peer:
+    def visitor_in_queue(self, port: int, lines: str) -> Partner:
         """Connect to a server, and send lines before it picks one up."""
-        peer = self.peer(port)
-        peer.send(lines)
-        return peer
+        partner = self.partner(port)
+        partner.send(lines)
+        return partner
 
-    def type_in_the_pause(self, server: Program, text: str, begin: float) -> None:
-        """Type before the next client is picked up; `begin` is a time before the last one's end."""
-        server.type(text)
-        if time.monotonic() - begin > PAUSE_SECONDS:
-            self.skipTest("this machine was too busy to type within the pause")
-
-    def typed_to_alice(self, text: str) -> tuple[Program, Peer, Peer]:
+    def typed_to_alice(self, text: str, row: str) -> tuple[Program, Partner, Partner]:
         """Type something to alice, with bob in the queue. Return the server, alice, and bob."""
-        server, port = self.server_at_terminal()
-        alice = self.visitor(port, "alice")
-        alice.send("hello\n")
-        self.at_prompt(server)
-        bob = self.visitor_in_queue(port, "bob\nhello\n")
-        server.type(text)
+        server, alice = self.server_at_turn()
+        bob = self.visitor_in_queue(self.port_of(server), "bob\nhello\n")
+        self.type_and_see(server, text, row)
         return server, alice, bob
 
+    def port_of(self, server: Program) -> int:
+        return int(re.findall(WAITING.encode(), server.at().data)[0])
+
+    def assert_pause(self, server: Program, bob: Partner, begin: float) -> None:
+        """Type a line that was begun to alice to its end; bob gets nothing of it, and is not picked
+        up before the pause is over."""
+        server.type("ice, I love you" + ENTER)
+        bob.line()
+        self.assertGreater(time.monotonic() - begin, PAUSE_SECONDS - 0.05)
+        self.answer_to_bob(server, bob)
+
+    def answer_to_bob(self, server: Program, bob: Partner) -> None:
+        """See that the answer that bob gets is the one that is typed to him."""
+        server.at().expect("bob> hello")
+        server.wait_for_row("server>")
+        server.type("hi bob" + ENTER)
+        self.assertEqual(bob.line(), "hi bob")
+
     def test_what_is_typed_to_one_who_left_does_not_reach_the_next(self) -> None:
-        server, alice, bob = self.typed_to_alice("dear al")
+        server, alice, bob = self.typed_to_alice("dear al", "server> dear al")
         begin = time.monotonic()
         alice.close()
         server.at().expect(r"\* alice left\r\n")
-        self.type_in_the_pause(server, "ice, I love you" + ENTER, begin)
-        self.answer_to_bob(server, bob)
-        self.assertGreater(time.monotonic() - begin, PAUSE_SECONDS / 2)
+        self.assert_pause(server, bob, begin)
 
     def test_the_pause_is_for_a_peer_that_broke_a_rule_as_well(self) -> None:
-        server, alice, bob = self.typed_to_alice("dear al")
+        server, alice, bob = self.typed_to_alice("dear al", "server> dear al")
         begin = time.monotonic()
         alice.send("x\n" * UNREAD_LONGEST)
         alice.half_close()
         server.at().expect(rf"\* alice {BROKE}.*\r\n")
         alice.close()
-        self.type_in_the_pause(server, "ice, I love you" + ENTER, begin)
-        server.at().expect(WAITING)
-        self.assertGreater(time.monotonic() - begin, PAUSE_SECONDS / 2)
-        self.answer_to_bob(server, bob)
+        self.assert_pause(server, bob, begin)
 
-    def answer_to_bob(self, server: Program, bob: Peer) -> None:
-        """See that the answer that bob gets is the one that is typed to him."""
-        server.at().expect("bob> hello")
-        self.at_prompt(server)
-        server.type("hi bob" + ENTER)
-        bob.line()
-        self.assertEqual(bob.line(), "hi bob")
-
-    def test_what_is_typed_right_before_the_first_prompt_is_dropped(self) -> None:
-        server, port = self.server_at_terminal()
-        bob = self.visitor(port, "bob")
-        server.at().expect("is bob")
-        server.type("not for b")
-        server.at().expect("not for b")
-        bob.send("hello\n")
-        self.at_prompt(server)
-        server.type("hi bob" + ENTER)
-        self.assertEqual(bob.line(), "hi bob")
-
-    @with_line_editing
     def test_half_a_line_in_one_burst_with_an_enter_stays_with_its_reader(self) -> None:
-        burst = "hello" + ENTER + "untimely" + ENTER + "not for bob"
-        server, alice, bob = self.typed_to_alice(burst)
+        server, alice, bob = self.typed_to_alice(f"hello{ENTER}not for bob", "not for bob")
         self.assertEqual(alice.line(), "hello")
-        server.at().expect(NO_TURN + "alice")  # the whole burst was read
         alice.quit()
+        bob.line()
         self.answer_to_bob(server, bob)
-
-    def test_what_is_typed_while_nobody_is_connected_reaches_nobody(self) -> None:
-        server, port = self.server_at_terminal()
-        server.type(f"hello?\r{QUIT}\ranybody?")
-        server.at().expect(r"anybody\?")
-        peer = self.visitor_in_queue(port, "alice\nhello\n")
-        self.at_prompt(server)
-        server.type("hi" + ENTER)
-        peer.line()
-        self.assertEqual(peer.line(), "hi")
 
     def test_what_is_unread_when_the_client_exits_does_not_reach_the_shell(self) -> None:
-        client, peer = self.client_at_turn()
-        self.say(client, peer, "hello")
-        client.signal(signal.SIGSTOP)
-        client.type("rm -rf precious")
-        client.at().expect("precious")
-        peer.quit()
-        client.signal(signal.SIGCONT)
-        self.assertEqual(client.status(), 0)
-        tty.setraw(client.slave, termios.TCSANOW)  # which lets half a line be read
-        unread = struct.unpack("i", fcntl.ioctl(client.slave, termios.FIONREAD, b"\0" * 4))[0]
-        self.assertEqual(unread, 0)
+        for term in ("xterm", "dumb"):
+            client, partner = self.client_of_partner(terminal="in out err", env={"TERM": term})
+            client.signal(signal.SIGSTOP)
+            client.type("rm -rf precious\r")
+            self.wait_until_there_is_unread(client)
+            partner.quit()
+            client.signal(signal.SIGCONT)
+            self.assertEqual(client.status(), 0)
+            self.assertEqual(unread(client.slave), 0)
 
-    def test_the_pause_is_only_for_a_person_at_the_prompt(self) -> None:
+    def wait_until_there_is_unread(self, program: Program) -> None:
+        self.wait_for(lambda: unread(program.slave) > 0, lambda: "what was typed has arrived")
+
+    def test_the_pause_is_only_for_a_person_in_a_line(self) -> None:
         server, port = self.server_at_terminal()
         begin = time.monotonic()
         count = 10
         for i in range(count):
             self.visitor_in_queue(port, f"guest{i}\nhello\n{QUIT}\n").rest()
+        server.at().expect(f"guest{count - 1} quit")
         self.assertLess(time.monotonic() - begin, count * PAUSE_SECONDS / 2)
 
-
-@with_line_editing
-class KeysOfTheTerminal(TerminalTest):
-    """Keys that mean something to the terminal or to readline, and not to a conversation."""
-
-    def test_ctrl_s_does_not_stop_the_program(self) -> None:
-        client, peer = self.client_at_turn()
-        client.type("hel" + CTRL_S + "l" + CTRL_Q + "o" + CTRL_S + CTRL_Q + ENTER)
-        self.assertEqual(peer.line(), "hello")
-
-    def test_ctrl_s_in_the_others_turn_does_not_stop_the_program(self) -> None:
-        client, peer = self.client_at_turn()
-        self.say(client, peer, "hello")
-        client.type(CTRL_S)
-        peer.send("still there?\n")
-        client.at().expect("server> still there[?]\r\n")
-
-    def test_ctrl_d_costs_no_later_line_an_empty_one(self) -> None:
-        server, port = self.server_at_terminal()
-        peer = self.visitor(port)
-        peer.send("hello\n")
-        self.at_prompt(server)
-        server.type(CTRL_D)
-        self.assertEqual(peer.line(), QUIT)
-        peer.close()
-        peer = self.visitor(port)
-        peer.send("hello\n")
-        self.at_prompt(server)
-        self.say(server, peer, "hello too")
-        peer.send("bye\n")
-        self.at_prompt(server)
-        self.assertNotIn("", server.screen())
-
-    def test_no_key_completes_or_lists_the_names_of_files(self) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            pathlib.Path(folder, "secret-file").touch()
-            settings = pathlib.Path(folder, "inputrc")
-            settings.write_text("set show-all-if-ambiguous on\nTAB: complete\n")
-            client, peer = self.client_at_turn(cwd=folder, env={"INPUTRC": str(settings)})
-            client.type("s" + "\t\t" + ESCAPE * 2 + ESCAPE + "?" + ESCAPE + "\t" + ESCAPE + "*" + ENTER)
-            self.assertTrue(peer.line().startswith("s"))
-            self.assertNotIn("secret-file", client.at().so_far())
-
-    def test_of_keys_in_one_burst_with_an_enter_only_characters_stay(self) -> None:
-        client, peer = self.client_at_turn()
-        client.type("hello" + ENTER + "ab" + BACKSPACE + "c" + CTRL_D + UP + "d")
-        self.assertEqual(peer.line(), "hello")
-        peer.send("go on\n")
-        self.wait_for_last_line(client, "alice> abcd")
-        client.type(ENTER)
-        self.assertEqual(peer.line(), "abcd")
-
     def test_what_is_typed_in_a_goodbye_garbles_no_notice(self) -> None:
-        server, peer = self.server_at_turn()
+        server, partner = self.server_at_turn()
         server.type(QUIT + ENTER)
         server.at().expect("you quit")
-        server.type("abc")  # the peer has not closed yet
-        server.at().expect("abc")
-        peer.close()
-        server.at().expect("waiting on")
-        self.assertTrue(server.screen()[-2].startswith("* waiting on"), server.screen())
+        server.type("abc")  # the partner has not closed yet
+        partner.close()
+        server.wait_for_row("abc")
+        self.assertRegex(server.screen()[-2], r"^\* waiting on")
 
-    def test_ctrl_z_where_no_shell_can_continue_it_asks_again(self) -> None:
-        client, peer = self.client_at_turn()
+
+def unread(terminal: int) -> int:
+    """Return how many bytes a terminal has for a reader."""
+    return int(struct.unpack("i", fcntl.ioctl(terminal, termios.FIONREAD, b"\0" * 4))[0])
+
+
+class CtrlZ(TerminalTest):
+    """The terminal is given to the shell, and taken again."""
+
+    def test_where_no_shell_can_continue_it_nothing_happens(self) -> None:
+        client, partner = self.client_at_turn()
         self.type_and_see(client, "half a ", "alice> half a")
-        client.type(CTRL_Z)
-        client.at().expect("alice> half a ")
-        client.type("line" + ENTER)
-        self.assertEqual(peer.line(), "half a line")
+        client.type("l" + CTRL_Z)
+        client.wait_for_row("alice> half a l")
+        client.type("ine" + ENTER)
+        self.assertEqual(partner.line(), "half a line")
 
-    def shells(self, background: bool = False) -> Iterator[tuple[Program, Peer]]:
+    def shells(self, background: bool = False) -> Iterator[tuple[Program, Partner]]:
         """Start a client at the prompt of each shell that there is, or in the background of it and
-        then bring it to the front; give the terminal and its peer."""
+        then bring it to the front; give the terminal and its server by hand."""
         for shell in ("bash", "dash", "zsh"):
             if not shutil.which(shell):
                 continue
@@ -347,14 +475,14 @@ class KeysOfTheTerminal(TerminalTest):
             program.type(f"{sys.executable} -I {CLIENT} 127.0.0.1 {port} {'&' * background}\r")
             if background:
                 self.wait_until_stopped(program)
-                program.type("fg\r")
-            peer = self.accept(listener)
+                program.type("fg\n")
+            partner = self.accept(listener)
             program.at().expect("username> ")
             program.type("alice\r")
-            self.assertEqual(peer.line(), "alice")
-            program.at().expect("alice> ")
-            yield program, peer
-            peer.close()
+            self.assertEqual(partner.line(), "alice")
+            program.at().expect(r"\r\x1b\[Kalice> ")
+            yield program, partner
+            partner.close()
             program.kill()
 
     def wait_until_stopped(self, shell: Program) -> None:
@@ -371,69 +499,85 @@ class KeysOfTheTerminal(TerminalTest):
         """Type Ctrl-Z, and see the shell, and its terminal in order."""
         program.type(CTRL_Z)
         program.at().expect("(?i)(stopped|suspended)(.|\r|\n)*[$%] ")
+        program.look()
         program.type("stty -a\r")
         shown = program.at().expect("(?s)speed(.*)echoctl").group(1).decode()
-        for setting in ("ixon", "icanon", "echo"):
+        for setting in ("ixon", "icanon", "echo", "icrnl"):
             self.assertRegex(shown, rf"(?<![-\w]){setting}\b")
         self.assertRegex(shown, "-noflsh")
         program.at().expect(r"[$%] ")
 
-    def test_ctrl_z_gives_the_terminal_back_and_fg_brings_the_line_back(self) -> None:
-        for program, peer in self.shells():
-            self.type_and_see(program, "half", "alice> half")
+    def test_the_shell_has_a_terminal_in_order_and_fg_brings_the_row_back(self) -> None:
+        for program, partner in self.shells():
+            program.type("half")
+            program.at().expect("alice> half")
             program.type(" a ")  # which may still be unread when the signal comes
             self.suspend(program)
-            program.type("fg\r")
+            program.type("fg\n")
             program.at().expect("alice> half a ")
             program.type("line\r")
-            self.assertEqual(peer.line(), "half a line")
+            self.assertEqual(partner.line(), "half a line")
 
-    def test_ctrl_z_in_the_others_turn_and_a_while_in_the_background(self) -> None:
-        for program, peer in self.shells():
+    def test_a_while_in_the_background_in_the_others_turn(self) -> None:
+        for program, partner in self.shells():
             program.type("hello\r")
-            self.assertEqual(peer.line(), "hello")
-            self.wait_until_editing_is_off(program)
+            self.assertEqual(partner.line(), "hello")
+            program.at().expect(r"alice> hello\r\n")
             self.suspend(program)
-            program.type("bg\r")
-            program.at().expect("(?i)stopped|suspended|[$%] ")
+            program.type("bg\n")
+            self.wait_until_stopped(program)
             program.type("echo in the $((1 + 1))nd line\r")
             program.at().expect("in the 2nd line")
-            peer.send("how are you?\n")
-            program.type("fg\r")
+            partner.send("how are you?\n")
+            program.type("fg\n")
             program.at().expect("server> how are you[?]\r\n(.|\r|\n)*alice> ")
             program.type("fine\r")
-            self.assertEqual(peer.line(), "fine")
-            peer.quit()
+            self.assertEqual(partner.line(), "fine")
+            partner.quit()
             program.at().expect("server quit")
 
     def test_a_client_that_is_started_in_the_background_waits_for_fg(self) -> None:
-        for program, peer in self.shells(background=True):
+        for program, partner in self.shells(background=True):
             program.type("hello\r")
-            self.assertEqual(peer.line(), "hello")
+            self.assertEqual(partner.line(), "hello")
 
     def test_a_client_that_is_killed_while_it_is_stopped_says_goodbye(self) -> None:
-        for program, peer in self.shells():
+        for program, partner in self.shells():
             self.suspend(program)
-            program.type("kill %1; kill -CONT %1\r")  # dash does not continue it
-            self.assertEqual(peer.line(), QUIT)
+            program.type("kill %1; kill -CONT %1\n")  # dash does not continue it
+            self.assertEqual(partner.line(), QUIT)
             program.at().expect("you quit")
+            partner.close()
             program.type("echo in the $((1 + 1))nd line\r")
             program.at().expect("in the 2nd line")
 
     @on_linux
+    def test_after_a_sigstop_from_elsewhere_fg_takes_the_terminal_again(self) -> None:
+        for program, partner in self.shells():
+            program.type("half")
+            program.at().expect("alice> half")
+            os.kill(os.tcgetpgrp(program.at().descriptor), signal.SIGSTOP)
+            program.at().expect("(?i)(stopped|suspended)(.|\r|\n)*[$%] ")
+            program.type("fg\n")
+            program.at().expect(r"\r\x1b\[Kalice> half")
+            program.type(f"\x1b[D{BACKSPACE}")
+            program.at().expect(r"\r\x1b\[Kalice> ha\x1b7f\x1b8")
+            program.type("\r")
+            self.assertEqual(partner.line(), "haf")
+
+    @on_linux
     def test_a_client_that_is_killed_in_the_background_says_goodbye_and_ends(self) -> None:
-        for program, peer in self.shells():
+        for program, partner in self.shells():
             program.type("hello\r")
-            self.assertEqual(peer.line(), "hello")
-            self.wait_until_editing_is_off(program)
+            self.assertEqual(partner.line(), "hello")
             client = os.tcgetpgrp(program.at().descriptor)
             os.kill(client, signal.SIGSTOP)
             program.at().expect("(?i)(stopped|suspended)(.|\r|\n)*[$%] ")
-            program.type("bg\r")
+            program.type("bg\n")
             program.at().expect(r"[$%] ")
-            program.type("kill %1; kill -CONT %1\r")
-            self.assertEqual(peer.line(), QUIT)
-            peer.close()
+            program.type("kill %1; kill -CONT %1\n")
+            self.assertEqual(partner.line(), QUIT)
+            partner.close()
             self.wait_until_ended(pathlib.Path(f"/proc/{client}/stat"))
 
     def wait_until_ended(self, status: pathlib.Path) -> None:
@@ -449,112 +593,115 @@ class KeysOfTheTerminal(TerminalTest):
 
 
 class Bell(TerminalTest):
-    def test_it_rings_when_what_was_waited_for_comes_late_and_at_no_other_time(self) -> None:
-        copy = self.changed(CLIENT, "BELL_SECONDS = 10 ", "BELL_SECONDS = 0.5 ")
-        for env in ({}, {"TERM": "dumb"}):
+    def test_it_rings_where_the_row_is_when_what_was_waited_for_comes_late(self) -> None:
+        copy = self.impatient(CLIENT, "BELL_SECONDS", 0.5)
+        for term, rings in (("xterm", 2), ("dumb", 0)):
             listener = self.listener()
-            client = self.start(copy, *listener.getsockname(), terminal="in out err", env=env)
+            client = self.start(copy, *listener.getsockname(), terminal="in out err", env={"TERM": term})
             client.at().expect(IN_QUEUE)
             time.sleep(0.7)  # longer than the bell waits
-            peer = self.accept(listener)
-            client.at().expect("username> ")
-            self.assertEqual(client.at().so_far().count("\a"), 1)
+            partner = self.accept(listener)
+            client.at().expect("type a username")
             client.type("alice\r")
-            self.assertEqual(peer.line(), "alice")
+            self.assertEqual(partner.line(), "alice")
+            client.look()
+            self.assertEqual(client.display.bells, min(rings, 1))
             for number in range(3):
-                client.at().expect("alice> ")
                 client.type(f"message {number}\r")
-                self.assertEqual(peer.line(), f"message {number}")
+                self.assertEqual(partner.line(), f"message {number}")
                 if number:
                     time.sleep(0.7)  # longer than the bell waits
                 if number < 2:
-                    peer.send("answer\n")
-            peer.close()
+                    partner.send("answer\n")
+                    client.at().expect("server> answer")
+            partner.close()
             self.assertEqual(client.status(), 1)
-            rings = client.at().so_far()
-            self.assertEqual(rings.count("\a"), 2)
-            self.assertRegex(rings, r"(?s)message 1.*\a.*answer.*message 2[^\a]*$")
+            client.look()
+            self.assertEqual(client.display.bells, rings)
 
 
-class WithoutEditing(TerminalTest):
-    """The same conversations where there is no readline, or no terminal that knows escapes."""
+class WholeLines(TerminalTest):
+    """Conversations where there is no row: the terminal's own line discipline is left alone."""
 
-    def converse(self, terminal: str = "in out err", **options: Any) -> tuple[str, str]:
+    def converse(self, terminal: str = "in out err", **options: object) -> tuple[str, str]:
         """Hold a small conversation; return what the client's terminal and its stdout got."""
-        listener = self.listener()
-        client = self.client_of(listener, terminal=terminal, **options)
-        peer = self.accept(listener)
-        client.at().expect("username> ")
-        client.type("alice\n")
-        self.assertEqual(peer.line(), "alice")
-        client.at().expect("alice> ")
+        client, partner = self.client_of_partner(terminal=terminal, **options)
         client.type("\n")
         client.at().expect(BLANK)
         client.type("x" * (MESSAGE_LONGEST + 1) + "\n")
         client.at().expect(TOO_LONG)
         client.type("hello\n")
-        self.assertEqual(peer.line(), "hello")
+        self.assertEqual(partner.line(), "hello")
         client.type("untimely\n")
         client.at().expect(NO_TURN + "server")
         client.type("half a ")
         client.at().expect("half a ")
-        peer.send("hi alice\n")
-        client.at().expect("alice> ")
+        partner.send("hi alice\n")
+        client.out.expect("server> hi alice\r?\n")
         client.type("line\n")
-        self.assertEqual(peer.line(), "half a line")
-        peer.send("one more\n")
-        client.at().expect("alice> ")
-        client.type("never sent")
-        client.at().expect("never sent")
-        peer.close()
+        self.assertEqual(partner.line(), "half a line")
+        partner.send("one more\n")
+        client.out.expect("one more")
+        self.assertTrue(self.is_as_found(client))
+        partner.close()
         self.assertEqual(client.status(), 1)
         client.at().expect(r"\* server left\r\n")
         self.assertTrue(self.is_as_found(client))
-        self.assertNotRegex(client.at().so_far(), r"\n[\r ]*\n", "an empty line")
-        return client.at().so_far(), client.out.so_far()
+        shown = client.at().so_far()
+        self.assertNotIn(ESCAPE, shown)
+        self.assertNotRegex(shown, r"\n[\r ]*\n(?!\* not sent: nothing)", "an empty line")
+        return shown, client.out.so_far()
 
     def test_terminals_that_know_no_escapes_get_none(self) -> None:
         for term in ("dumb", ""):
             with self.subTest(term=term):
-                text, _ = self.converse(env={"TERM": term})
-                self.assertNotIn(ESCAPE, text)
-                self.assertIn("server> hi alice\r\n", text)
+                self.assertIn("server> hi alice\r\n", self.converse(env={"TERM": term})[0])
 
     def test_without_term(self) -> None:
-        text, _ = self.converse(prefix=("env", "-u", "TERM"))
-        self.assertNotIn(ESCAPE, text)
-
-    def test_without_readline(self) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            pathlib.Path(folder, "readline.py").write_text("raise ImportError\n")
-            text, _ = self.converse(flags=(), env={"PYTHONPATH": folder})
-            self.assertNotIn(ESCAPE, text)
-
-    def test_with_the_readline_of_libedit(self) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            pathlib.Path(folder, "readline.py").write_text('"""As libedit\'s."""\n')
-            text, _ = self.converse(flags=(), env={"PYTHONPATH": folder})
-            self.assertNotIn(ESCAPE, text)
-
-    def test_the_prompt_comes_below_what_tee_shows(self) -> None:
-        listener = self.listener()
-        command = f"{sys.executable} -I {CLIENT} 127.0.0.1 {listener.getsockname()[1]} | tee /dev/null"
-        client = self.start("sh", "-c", command, terminal="in out err")
-        peer = self.accept(listener)
-        client.at().expect("username> ")
-        client.type("alice\r")
-        self.assertEqual(peer.line(), "alice")
-        client.at().expect("alice> ")
-        for number in range(5):
-            client.type(f"message {number}\r")
-            self.assertEqual(peer.line(), f"message {number}")
-            peer.send(f"answer {number}\n")
-            client.at().expect(f"server> answer {number}\r\nalice> ")
+        self.converse(prefix=("env", "-u", "TERM"))
 
     def test_a_log_through_a_pipe_holds_the_conversation_alone(self) -> None:
-        text, log = self.converse("in err")
+        _, log = self.converse("in err")
         self.assertEqual(log, "server> hi alice\nserver> one more\n")
-        self.assertNotIn(ESCAPE, text)
+
+    def test_no_module_but_those_that_it_needs_is_loaded(self) -> None:
+        client, partner = self.client_at_turn(flags=("-I", "-c", NO_READLINE))
+        self.say(client, partner, "hello")
+
+    @on_linux
+    def test_fg_after_a_while_in_the_background_makes_it_deaf_to_nothing(self) -> None:
+        listener = self.listener()
+        shell = self.start("dash", "-i", terminal="in out err", env={"PS1": "$ ", "TERM": "dumb"})
+        if not shutil.which("dash"):
+            self.skipTest("there is no dash here")
+        shell.at().expect(r"[$] ")
+        shell.type(f"{sys.executable} -I {CLIENT} 127.0.0.1 {listener.getsockname()[1]}\r")
+        partner = self.accept(listener)
+        shell.at().expect("type a username")
+        shell.type("alice\r")
+        self.assertEqual(partner.line(), "alice")
+        shell.type("hello\r")
+        self.assertEqual(partner.line(), "hello")
+        shell.type(CTRL_Z)
+        shell.at().expect("(?i)(stopped|suspended)(.|\r|\n)*[$] ")
+        shell.type("bg\r")
+        shell.at().expect("[$] ")
+        for _ in range(3):  # one of which may make the client stop
+            shell.type("echo in the $((1 + 1))nd line\r")
+        shell.type("fg\r")
+        shell.at().expect(rf"{CLIENT.name}")
+        partner.send("are you there?\n")
+        shell.at().expect(r"server> are you there")
+        partner.quit()
+        shell.at().expect(r"server quit")
+
+
+NO_READLINE = """if True:
+    import runpy, sys
+    sys.modules["readline"] = None  # to import it is an ImportError
+    sys.argv = sys.argv[1:]
+    runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 if __name__ == "__main__":
