@@ -29,7 +29,9 @@ except ImportError:
 
 TYPE_CHECKING = False  # importing typing would take a fifth of the start-up
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, NoReturn
+    from typing import Any, Callable, Iterable, NoReturn, Union
+
+    Waitable = Union[int, socket.socket]  # for select(): a descriptor, or what has one
 
 HELP = """Listen on a port, and chat with one client at a time, in turns. A client gives a
 username; then each side sends a line after the other, the client first. The line \\quit, typed at
@@ -79,11 +81,11 @@ def serve(person: Person, listener: socket.socket, where: str) -> NoReturn:
             converse(person, Peer(sock, f"{address[0]} port {address[1]}"))
 
 
-def idle(person: Person, listeners: list[socket.socket], seconds: float) -> None:
+def idle(person: Person, listeners: list[Waitable], seconds: float) -> None:
     """Wait until a client has come to a listener, or so many seconds have passed."""
     deadline = time.monotonic() + seconds
     with contextlib.suppress(TimeoutError):
-        while not person.wait(listeners, deadline=deadline):
+        while not person.wait(listeners, [], deadline):
             while person.take_line() is not None:
                 person.notice("not sent: nobody is connected (Ctrl-C closes)")
 
@@ -152,7 +154,7 @@ def ask(person: Person, peer: Peer, prompt: str, fault: Callable[[str], str]) ->
             show_what_is_left(person, peer)
         line = typed_line(person)
         if line is None:
-            if peer.sock in person.wait([peer.sock, KEYBOARD]):
+            if peer.sock in person.wait([peer.sock, KEYBOARD], [], FOREVER):
                 peer.receive_ahead()
             continue
         wrong = fault(line) if line.strip() else "nothing but white space"
@@ -169,7 +171,7 @@ def say(person: Person, peer: Peer, line: str) -> None:
     """Send a line. Wait until the connection has taken all of it."""
     peer.send(f"{line}\n")
     while peer.unsent:
-        person.wait([], [peer.sock])
+        person.wait([], [peer.sock], FOREVER)
         peer.send("")
         refuse_lines(person, "your last line is still on its way")
 
@@ -180,7 +182,7 @@ def hear(person: Person, peer: Peer, not_sent: str, seconds: float) -> str:
     `not_sent`."""
     began = time.monotonic()
     while not peer.has_line():
-        person.wait([peer.sock], deadline=began + seconds)
+        person.wait([peer.sock], [], began + seconds)
         peer.receive()
         refuse_lines(person, not_sent)
     line = peer.take_line()
@@ -222,7 +224,7 @@ def close(person: Person, peer: Peer, end: Ended) -> None:
     """Tell the person how the conversation ended, and say goodbye to the peer."""
     person.finish_line()
     person.notice(end.notice)
-    peer.close(end.farewell)
+    peer.say_goodbye(end.farewell)
 
 
 class Ended(Exception):
@@ -249,7 +251,7 @@ TELNET_INTERRUPT = b"\xff\xf4"
 
 
 class Peer:
-    """The other side of one connection. Nothing here waits, but `close` for a second."""
+    """The other side of one connection. Nothing here waits, but `say_goodbye` for a second."""
 
     def __init__(self, sock: socket.socket, name: str) -> None:
         self.sock = sock
@@ -320,7 +322,7 @@ class Peer:
             self.receive()
             self.gone = f"was lost ({why(error)})"
 
-    def close(self, farewell: str) -> None:
+    def say_goodbye(self, farewell: str) -> None:
         """Send the last line, if there is one, and read until the peer has closed too: to close
         with something unread is a reset, which may overtake the line (RFC 1122, 4.2.2.13)."""
         deadline = time.monotonic() + GOODBYE_SECONDS
@@ -349,9 +351,9 @@ MARK_PASTES, MARK_NO_PASTES = "\x1b[?2004h", "\x1b[?2004l"  # with PASTE and PAS
 
 class Person:
     """The person here: keyboard, screen, the terminal's modes, signals, and the one place that
-    waits, `select`.
+    waits, `wait_once`.
 
-    A signal only writes its number into a pipe, which wakes `select`. What the signal asks for is
+    A signal only writes its number into a pipe, which ends that wait. What the signal asks for is
     done between two waits, so that nothing else is ever left half done.
     """
 
@@ -418,7 +420,7 @@ class Person:
 
     def stop(self) -> None:
         """Stop the process, as Ctrl-Z does, until it is continued."""
-        if KEYBOARD in self.select([KEYBOARD], [], 0):
+        if KEYBOARD in self.wait_once([KEYBOARD], [], 0):
             self.read_keyboard()  # what was typed before it
         self.leave_terminal()
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
@@ -432,13 +434,15 @@ class Person:
         with contextlib.suppress(OSError):
             # Those that come at once come in any order. The ones that end it have lower numbers.
             for signum in sorted(os.read(self.signals, READ_BYTES)):
-                if signum in ENDING_SIGNALS and not self.must_end:
+                if self.must_end:
+                    break
+                if signum in ENDING_SIGNALS:
                     self.must_end = Ended("you quit", QUIT, SIGNAL_STATUS + signum)
                     # In the background, a use of the terminal would stop the process.
                     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
                 elif signum == signal.SIGTSTP:
                     self.stop()
-                elif signum == signal.SIGCONT and not self.must_end:
+                elif signum == signal.SIGCONT:
                     self.take_terminal()
                 elif signum == signal.SIGWINCH and self.drawn:
                     self.drawn = ERASE  # what stands there is not what is to be drawn now
@@ -455,7 +459,9 @@ class Person:
             self.must_end = Ended("you quit", QUIT)
             self.notice(trouble)
 
-    def select(self, readers: list[Any], writers: list[Any], seconds: float) -> list[Any]:
+    def wait_once(
+        self, readers: list[Waitable], writers: list[Waitable], seconds: float
+    ) -> list[Waitable]:
         """Wait until something can be read or written, or a signal comes, for so many seconds at
         most. Return what can be read or written."""
         if self.must_end:
@@ -472,26 +478,27 @@ class Person:
         return readable + writable
 
     def wait(
-        self, readers: list[Any], writers: list[Any] | None = None, deadline: float = FOREVER
-    ) -> list[Any]:
-        """Wait until a socket can be read or written, or the person has typed a line, and return
-        those sockets. A terminal is read meanwhile, and another keyboard if it is in `readers`.
+        self, readers: list[Waitable], writers: list[Waitable], deadline: float
+    ) -> list[Waitable]:
+        """Wait until a socket can be read or written, or the person has typed a line. Return the
+        sockets that can. A terminal is read meanwhile, another keyboard only if it is in `readers`.
         Raise TimeoutError at the deadline, a time.monotonic(), and Ended if the program has to."""
-        keyboard = [KEYBOARD] if self.at_terminal and KEYBOARD not in readers else []
-        ready: list[Any] = []
+        if self.at_terminal and KEYBOARD not in readers:
+            readers = [*readers, KEYBOARD]
+        ready: list[Waitable] = []
         while True:
             self.end_if_asked()
-            has_line = KEYBOARD in (*readers, *keyboard) and self.has_line()
+            has_line = KEYBOARD in readers and self.has_line()
             self.draw()
             if ready or has_line:
                 return ready
             seconds = deadline - time.monotonic()
             if seconds <= 0:
                 raise TimeoutError
-            found = self.select([*readers, *keyboard], writers or [], seconds)
-            if KEYBOARD in found:
+            ready = self.wait_once(readers, writers, seconds)
+            if KEYBOARD in ready:
+                ready.remove(KEYBOARD)
                 self.read_keyboard()
-            ready = [one for one in found if isinstance(one, socket.socket)]
 
     def read_keyboard(self) -> None:
         """Read once what was typed. The end of the input is a line `\\quit`."""
@@ -580,7 +587,7 @@ class Person:
         try:
             while data:
                 last_try = self.must_end
-                if self.select([], [descriptor], FOREVER):
+                if self.wait_once([], [descriptor], FOREVER):
                     with contextlib.suppress(BlockingIOError):  # another process has set it so
                         data = data[os.write(descriptor, data) :]
                 elif last_try:

@@ -71,6 +71,7 @@ PASTE, PASTED = "\x1b[200~", "\x1b[201~"  # around what was pasted
 MARKS, NO_MARKS = "\x1b[?2004h", "\x1b[?2004l"  # what asks a terminal for these two
 
 
+ON_PYPY = sys.implementation.name == "pypy"
 on_linux = unittest.skipUnless(sys.platform == "linux", "this looks into the system as Linux has it")
 
 

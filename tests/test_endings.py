@@ -336,14 +336,6 @@ class Signals(ChatTest):
             self.assert_calm(server)
             server.kill()
 
-    def test_a_hangup_that_is_ignored_from_the_start_stays_ignored(self) -> None:
-        server, port = self.server(prefix=("nohup",))
-        server.signal(signal.SIGHUP)
-        partner = self.visitor(port)
-        server.err.expect("is alice")
-        server.signal(signal.SIGTERM)
-        self.assertEqual(partner.line(), QUIT)
-
 
 class AtAPrompt(TerminalTest):
     LINES = [f"line {i} {'x' * 90}" for i in range(400)]
