@@ -29,14 +29,15 @@ except ImportError:
 
 TYPE_CHECKING = False  # importing typing would take a fifth of the start-up
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, NoReturn, Union
+    from typing import Any, Callable, List, NoReturn, Union
 
-    Waitable = Union[int, socket.socket]  # for select(): a descriptor, or what has one
+    Files = List[Union[int, socket.socket]]  # for select(): descriptors, and what has one
 
+# Not the docstring, which `python3 -OO` drops.
 HELP = """Listen on a port, and chat with one client at a time, in turns. A client gives a
 username; then each side sends a line after the other, the client first. The line \\quit, typed at
 any time, ends the conversation, and the next client is picked up. Ctrl-C closes the server."""
-PAUSE_SECONDS = 1.0  # before the next client is picked up, where that must not be at once
+PAUSE_SECONDS = 1.0  # after a failed accept(), or for a person who types to one who is gone
 
 
 def main() -> int:
@@ -47,10 +48,10 @@ def main() -> int:
     args = parser.parse_args()
     if not re.fullmatch("[0-9]{1,5}", args.port) or int(args.port) > 65535:
         parser.error(f"PORT is a number from 0 to 65535, not {args.port!r}")
-    host = args.host or "''"
+    host = args.host or "''"  # so that it can be seen in a notice
     try:
-        person = Person()
-        family, address = addresses(args.host, int(args.port))[0]
+        person = Person()  # before any socket, which might get the number of a closed stream
+        family, address = addresses(args.host, int(args.port))[0]  # localhost: 127.0.0.1
         listener = socket.create_server(address, family=family)
         where = f"{host} port {listener.getsockname()[1]}"
     except (OSError, UnicodeError) as error:
@@ -60,15 +61,14 @@ def main() -> int:
             serve(person, listener, where)
         except Ended as end:
             person.notice("server closed")
-            with contextlib.suppress(OSError):
-                listener.close()
-            return 0 if end.status > SIGNAL_STATUS else 1
+            listener.detach()  # the exit closes it
+            return 0 if end.status > SIGNAL_STATUS else 1  # 1 where it could not go on
 
 
 def serve(person: Person, listener: socket.socket, where: str) -> NoReturn:
     """Pick up one client after the other, until Ended is raised because the program has to end."""
     while True:
-        person.obey_signals()  # one may have come in a goodbye
+        person.obey_signals()  # in a goodbye they are not read
         person.end_if_asked()
         person.notice(f"waiting on {where} (Ctrl-C closes)")
         idle(person, [listener], FOREVER)
@@ -81,7 +81,7 @@ def serve(person: Person, listener: socket.socket, where: str) -> NoReturn:
             converse(person, Peer(sock, f"{address[0]} port {address[1]}"))
 
 
-def idle(person: Person, listeners: list[Waitable], seconds: float) -> None:
+def idle(person: Person, listeners: Files, seconds: float) -> None:
     """Wait until a client has come to a listener, or so many seconds have passed."""
     deadline = time.monotonic() + seconds
     with contextlib.suppress(TimeoutError):
@@ -93,7 +93,7 @@ def idle(person: Person, listeners: list[Waitable], seconds: float) -> None:
 def converse(person: Person, peer: Peer) -> None:
     """Greet a client that was picked up, learn its username, and take turns."""
     try:
-        person.forget_typed()
+        person.forget_typed()  # it was typed to nobody
         person.notice(f"{peer.name} connected; take turns, the client begins, {QUIT} ends")
         say(person, peer, f"{GREETING_START} here: send a username, then take turns; {QUIT} ends")
         name = hear_username(person, peer)
@@ -103,14 +103,15 @@ def converse(person: Person, peer: Peer) -> None:
         person.forget_typed()  # what was typed before the first prompt was for somebody else
         take_turns(person, peer, "server")
     except Ended as end:
-        in_a_line = person.row.text()
+        is_typing = bool(person.row.text())
         close(person, peer, end)
-        if in_a_line:  # to one who is gone
+        if is_typing:  # to one who is gone, and may not have noticed
             idle(person, [], PAUSE_SECONDS)
 
 
 def hear_username(person: Person, peer: Peer) -> str:
-    """Return the username that a client sends. Raise Ended if it breaks a rule; it is told which."""
+    """Return the username that a client sends. Raise Ended if it breaks a rule; the client is told
+    which one."""
     try:
         name = hear(person, peer, "no username has come yet", USERNAME_SECONDS)
         wrong = username_fault(name)
@@ -132,7 +133,7 @@ USERNAME_RULE = f"1 to {USERNAME_CHARACTERS} characters, no white space, not 'se
 USERNAME_SECONDS = 120  # from the greeting to the end of the username's line
 MESSAGE_CHARACTERS = 500  # at most
 BELL_SECONDS = 10  # whoever has waited for longer may be looking elsewhere
-FOREVER = float("inf")  # seconds
+FOREVER = 1e8  # seconds: more than three years
 
 
 def take_turns(person: Person, peer: Peer, name: str) -> NoReturn:
@@ -140,30 +141,31 @@ def take_turns(person: Person, peer: Peer, name: str) -> NoReturn:
     `name` is the person's."""
     while True:
         text = ask(person, peer, f"{name}> ", message_fault)
-        person.remember(text)
+        if person.has_row:
+            person.row.remember(text)
         say(person, peer, text)
         show(person, peer, hear(person, peer, f"it is the turn of {peer.name}", FOREVER))
 
 
-def ask(person: Person, peer: Peer, prompt: str, fault: Callable[[str], str]) -> str:
-    """Return the next line that the person types and that has no fault. `fault` tells what is wrong
-    with a line, or "". Raise Ended if meanwhile the peer ends the conversation, or the person."""
-    person.prompt = prompt
+def ask(person: Person, peer: Peer, prompt: str, find_fault: Callable[[str], str]) -> str:
+    """Return the next line that the person types and in which `find_fault` finds none: it returns
+    what is wrong, or "". Raise Ended if meanwhile the peer ends the conversation, or the person."""
+    person.prompt = prompt  # until the line is finished
     while True:
-        if peer.has_ended():
-            show_what_is_left(person, peer)
+        while peer.gone:  # until there is nothing left to show
+            show(person, peer, peer.take_line())
         line = typed_line(person)
         if line is None:
-            if peer.sock in person.wait([peer.sock, KEYBOARD], [], FOREVER):
-                peer.receive_ahead()
+            person.wait([peer.sock, KEYBOARD], [], FOREVER)
+            peer.receive_ahead()
             continue
-        wrong = fault(line) if line.strip() else "nothing but white space"
+        wrong = find_fault(line) if line.strip() else "nothing but white space"
         if not wrong:
             person.finish_line()
             return line
         if person.at_terminal:
             person.notice(f"not sent: {wrong}")
-        elif line.strip():
+        elif line.strip():  # from a pipe, white space is skipped
             raise Ended(f"you broke a rule: {wrong}", farewell=QUIT)
 
 
@@ -172,22 +174,22 @@ def say(person: Person, peer: Peer, line: str) -> None:
     peer.send(f"{line}\n")
     while peer.unsent:
         person.wait([], [peer.sock], FOREVER)
-        peer.send("")
+        peer.send("")  # what is unsent
         refuse_lines(person, "your last line is still on its way")
 
 
-def hear(person: Person, peer: Peer, not_sent: str, seconds: float) -> str:
+def hear(person: Person, peer: Peer, why_not_sent: str, seconds: float) -> str:
     """Return the peer's next line. Raise Ended if none can come any more, and TimeoutError if it
-    has not come within so many seconds. What the person types meanwhile is not sent, because of
-    `not_sent`."""
+    has not come within so many seconds. What the person types meanwhile is not sent, and
+    `why_not_sent` is told."""
     began = time.monotonic()
     while not peer.has_line():
         person.wait([peer.sock], [], began + seconds)
         peer.receive()
-        refuse_lines(person, not_sent)
+        refuse_lines(person, why_not_sent)
     line = peer.take_line()
-    if time.monotonic() - began > BELL_SECONDS:
-        person.ring()
+    if person.has_row and time.monotonic() - began > BELL_SECONDS:
+        person.write(STDOUT, "\a")
     return line
 
 
@@ -195,21 +197,15 @@ def show(person: Person, peer: Peer, text: str) -> None:
     """Show a message of the peer's."""
     if wrong := message_fault(text):
         raise Ended(f"{peer.name} broke a rule: {wrong}", farewell=QUIT)
-    person.write_line(STDOUT, f"{peer.name}> {text.translate(ESCAPES)}")
-    person.end_if_asked()
-
-
-def show_what_is_left(person: Person, peer: Peer) -> NoReturn:
-    """Show what a peer that has ended the conversation sent before, until Ended is raised."""
-    while True:
-        show(person, peer, peer.take_line())
+    person.write_line(STDOUT, f"{peer.name}> {harmless(text)}")
+    person.end_if_asked()  # where stdout is lost, or a signal came, the next line is not shown
 
 
 def typed_line(person: Person) -> str | None:
     """Return a line that the person has typed, or None. Raise Ended if it is `\\quit`."""
     line = person.take_line()
     if line is not None and line.strip() == QUIT:
-        person.finish_line()
+        person.finish_line()  # so that nobody seems to be in the middle of it
         raise Ended("you quit", farewell=QUIT, status=0)
     return line
 
@@ -242,12 +238,14 @@ GOODBYE_SECONDS = 1.0  # for the last line to arrive, at most
 # A host that vanished is given up in a minute: on, seconds, seconds, probes, milliseconds (tcp(7)).
 LIVENESS = {"SO_KEEPALIVE": 1, "TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 LIVENESS["TCP_USER_TIMEOUT"] = 60_000
-QUIT_LINE = re.compile(rb"^\\quit\r?\n", re.MULTILINE)
-# Telnet's commands (RFC 854): an option, a subnegotiation (which is short), or one of two bytes; the
-# beginning of one whose rest has not come; and the one that Ctrl-C sends.
-TELNET = re.compile(rb"\xff([\xfb-\xfe].|\xfa.{0,500}?\xff\xf0|[^\xfa-\xfe])", re.DOTALL)
-TELNET_START = re.compile(rb"(\xff(?:[\xfb-\xfe]|\xfa.{0,500})?)\Z", re.DOTALL)
-TELNET_INTERRUPT = b"\xff\xf4"
+# The line that ends a conversation, or one in which telnet's Ctrl-C came (RFC 854).
+QUIT_LINE = re.compile(rb"^(\\quit\r?\n|.*\xff\xf4)", re.MULTILINE)
+# Telnet's other commands: an option, a subnegotiation (which is short), or one of two bytes; and a
+# subnegotiation whose end has not come.
+TELNET = re.compile(
+    rb"\xff([\xfb-\xfe].|\xfa([^\xff]|\xff\xff){0,500}\xff\xf0|[^\xf4\xfa-\xfe])", re.DOTALL
+)
+TELNET_START = re.compile(rb"\xff\xfa([^\xff]|\xff\xff){0,500}\xff?\Z")
 
 
 class Peer:
@@ -257,9 +255,8 @@ class Peer:
         self.sock = sock
         self.name = name  # its address, until it has another
         self.received = b""  # what has come and was not taken yet
-        self.command = b""  # the beginning of a telnet command
         self.unsent = b""  # what the connection has not taken yet
-        self.gone = ""  # how it went, after what was received: "left" or "was lost (...)"
+        self.gone = ""  # how it ended, behind what was received: "quit", "left", "was lost (...)"
         for option, value in LIVENESS.items():
             level = socket.IPPROTO_TCP if option.startswith("TCP") else socket.SOL_SOCKET
             with contextlib.suppress(AttributeError, OSError):  # a system may not have the option
@@ -267,25 +264,21 @@ class Peer:
 
     def has_line(self) -> bool:
         """Tell whether there is a line, or one that is too long to wait for its end, or the end."""
-        return b"\n" in self.received or len(self.received) > AHEAD_BYTES or bool(self.gone)
-
-    def has_ended(self) -> bool:
-        """Tell whether the conversation ends behind the lines that have come."""
-        return bool(self.gone) or QUIT_LINE.search(self.received) is not None
+        if self.gone or len(self.received) > AHEAD_BYTES:
+            return True
+        return b"\n" in TELNET_START.sub(b"", self.received)
 
     def take_line(self) -> str:
-        """Return the next line, or what there is of it. Raise Ended if it is `\\quit`, or if there
-        is nothing any more."""
+        """Return the next line, or what there is of it. Raise Ended if there is nothing any more."""
         if self.gone and not self.received:
-            raise Ended(f"{self.name} {self.gone}")
+            raise Ended(f"{self.name} {self.gone}", status=0 if self.gone == "quit" else 1)
         line, _, self.received = self.received.partition(b"\n")
-        text = (line[:-1] if line.endswith(b"\r") else line).decode("utf-8", "replace")
-        if text == QUIT:
-            raise Ended(f"{self.name} quit", status=0)
-        return text
+        if line.endswith(b"\r"):
+            line = line[:-1]
+        return line.decode("utf-8", "replace")
 
     def receive(self) -> None:
-        """Receive once what has come, and drop telnet's commands."""
+        """Receive once what has come, if anything has, up to the end of the conversation."""
         try:
             data = self.sock.recv(AHEAD_BYTES, socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -295,17 +288,17 @@ class Peer:
             return
         if not data:
             self.gone = "left"
-        data, interrupt, _ = (self.command + data).partition(TELNET_INTERRUPT)
-        data, self.command, *_ = [*TELNET_START.split(TELNET.sub(b"", data)), b""]
-        self.received += data
-        if interrupt:  # it is a `\quit`, in place of the line that was begun
-            whole_lines = self.received[: self.received.rfind(b"\n") + 1]
-            self.received = whole_lines + f"{QUIT}\n".encode()
+        # A command whose rest has not come stays until it has.
+        self.received = TELNET.sub(b"", self.received + data)
+        end = QUIT_LINE.search(self.received if data else self.received + b"\n")
+        if end:
+            self.gone = "quit"
+            self.received = self.received[: end.start()]
 
     def receive_ahead(self) -> None:
         """Receive once what has come out of turn. Raise Ended if there is too much of it."""
         self.receive()
-        if len(self.received) > AHEAD_BYTES and not self.has_ended():
+        if len(self.received) > AHEAD_BYTES and not self.gone:
             wrong = f"over {AHEAD_BYTES // 1024} KiB out of turn"
             raise Ended(f"{self.name} broke a rule: {wrong}", farewell=QUIT)
 
@@ -320,7 +313,7 @@ class Peer:
         except OSError as error:
             self.unsent = b""
             self.receive()
-            self.gone = f"was lost ({why(error)})"
+            self.gone = self.gone or f"was lost ({why(error)})"
 
     def say_goodbye(self, farewell: str) -> None:
         """Send the last line, if there is one, and read until the peer has closed too: to close
@@ -343,7 +336,8 @@ READ_BYTES = 4096  # of the keyboard at once
 PIPED_CHARACTERS = 64 * 1024  # kept of a line that never ends
 STUCK_SECONDS = 0.1  # for a slow reader of stdout or stderr, when the program has to end
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-TERMINAL_SIGNALS = (signal.SIGTSTP, signal.SIGCONT, signal.SIGWINCH)  # Ctrl-Z, fg, another size
+# Ctrl-Z; fg; another size of the window, which has the row drawn anew.
+TERMINAL_SIGNALS = (signal.SIGTSTP, signal.SIGCONT, signal.SIGWINCH)
 SIGNAL_STATUS = 128  # and the signal's number: the exit status of what a signal ended
 ERASE = "\r\x1b[K"  # the last row of the screen (ECMA-48, EL)
 MARK_PASTES, MARK_NO_PASTES = "\x1b[?2004h", "\x1b[?2004l"  # with PASTE and PASTED (xterm)
@@ -353,8 +347,8 @@ class Person:
     """The person here: keyboard, screen, the terminal's modes, signals, and the one place that
     waits, `wait_once`.
 
-    A signal only writes its number into a pipe, which ends that wait. What the signal asks for is
-    done between two waits, so that nothing else is ever left half done.
+    A signal only writes its number into a pipe. That ends the wait, and what the signal asks for is
+    done then: nothing is ever interrupted halfway.
     """
 
     def __init__(self) -> None:
@@ -363,33 +357,33 @@ class Person:
         for stream in streams:
             if stream is None:  # it is closed: no socket may get its number
                 os.open(os.devnull, os.O_RDWR)
-        self.signals, self.signals_in = os.pipe()
+        self.signals, signals_in = os.pipe()
         os.set_blocking(self.signals, False)
-        os.set_blocking(self.signals_in, False)
+        os.set_blocking(signals_in, False)
+        signal.set_wakeup_fd(signals_in, warn_on_full_buffer=False)
         self.encodings = [stream.encoding if stream else "utf-8" for stream in streams]
         self.decoder = codecs.getincrementaldecoder(self.encodings[KEYBOARD])("replace")
         self.at_terminal = os.isatty(KEYBOARD)
         knows_escapes = os.environ.get("TERM", "") not in ("", "dumb")
         self.has_row = self.at_terminal and os.isatty(STDOUT) and knows_escapes
-        self.row = Row()
+        self.row = Row([])
         self.typed = ""  # where there is no row
         self.prompt = ""  # at one's own turn
-        self.drawn = ""  # the row as it stands on the screen, "" if it does not
         self.modes_found: list[Any] = []  # the terminal's, while they are changed
         self.must_end: Ended | None = None  # why the program has to end, once it has to
 
     def __enter__(self) -> Person:
         """From now on signals are only noted, and the terminal passes on keys."""
-        signal.set_wakeup_fd(self.signals_in, warn_on_full_buffer=False)
         for signum in (*ENDING_SIGNALS, *(TERMINAL_SIGNALS if self.has_row else ())):
-            if signal.getsignal(signum) != signal.SIG_IGN:  # as nohup and a script's & have it
-                signal.signal(signum, do_nothing)
+            if signal.getsignal(signum) != signal.SIG_IGN:  # by nohup, or a script's &
+                signal.signal(signum, lambda *_: None)  # its number in the pipe says it all
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
         self.take_terminal()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give the terminal back. From now on a signal does not change the exit status."""
+        """Give the terminal back. From now on no signal changes anything, such as the exit status."""
+        self.must_end = self.must_end or Ended("")
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
         self.leave_terminal()
         self.forget_typed()
@@ -406,17 +400,15 @@ class Person:
                 modes[3] |= termios.NOFLSH  # else Ctrl-C could empty what a read was promised
                 termios.tcsetattr(KEYBOARD, termios.TCSANOW, modes)
                 self.modes_found = found
-                self.drawn = ""
                 self.write(STDOUT, MARK_PASTES)
 
     def leave_terminal(self) -> None:
         """Give the terminal back as it was found."""
         if self.modes_found:
-            self.write(STDOUT, (ERASE if self.drawn else "") + MARK_NO_PASTES)
             with contextlib.suppress(termios.error):  # it has hung up
                 termios.tcsetattr(KEYBOARD, termios.TCSANOW, self.modes_found)
             self.modes_found = []
-            self.drawn = ""
+            self.write(STDOUT, ERASE + MARK_NO_PASTES)
 
     def stop(self) -> None:
         """Stop the process, as Ctrl-Z does, until it is continued."""
@@ -425,7 +417,7 @@ class Person:
         self.leave_terminal()
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTSTP)
-        signal.signal(signal.SIGTSTP, do_nothing)
+        signal.signal(signal.SIGTSTP, lambda *_: None)
         os.kill(os.getpid(), signal.SIGCONT)  # where no shell does it, as none could stop it
 
     def obey_signals(self) -> None:
@@ -433,7 +425,7 @@ class Person:
         signals that end it only the first one counts."""
         with contextlib.suppress(OSError):
             # Those that come at once come in any order. The ones that end it have lower numbers.
-            for signum in sorted(os.read(self.signals, READ_BYTES)):
+            for signum in sorted(set(os.read(self.signals, READ_BYTES))):
                 if self.must_end:
                     break
                 if signum in ENDING_SIGNALS:
@@ -444,8 +436,6 @@ class Person:
                     self.stop()
                 elif signum == signal.SIGCONT:
                     self.take_terminal()
-                elif signum == signal.SIGWINCH and self.drawn:
-                    self.drawn = ERASE  # what stands there is not what is to be drawn now
 
     def end_if_asked(self) -> None:
         """Raise Ended if the program has to end."""
@@ -459,64 +449,61 @@ class Person:
             self.must_end = Ended("you quit", QUIT)
             self.notice(trouble)
 
-    def wait_once(
-        self, readers: list[Waitable], writers: list[Waitable], seconds: float
-    ) -> list[Waitable]:
+    def wait_once(self, readers: Files, writers: Files, seconds: float) -> Files:
         """Wait until something can be read or written, or a signal comes, for so many seconds at
         most. Return what can be read or written."""
-        if self.must_end:
-            seconds = min(seconds, STUCK_SECONDS)
-        timeout = None if seconds == FOREVER else max(seconds, 0)
         try:
-            readable, writable, _ = select.select([self.signals, *readers], writers, [], timeout)
+            readable, writable, _ = select.select([self.signals, *readers], writers, [], seconds)
         except (OSError, ValueError) as error:  # ValueError: a descriptor beyond 1023
             self.cannot_go_on(f"cannot wait any longer: {why(error)}")
             return writers  # so that the notice of this is written
         if self.signals in readable:
             self.obey_signals()
-            readable = []  # while the program was stopped, a shell may have read it
+            readable = []  # while the program was stopped, a shell may have read the keyboard
         return readable + writable
 
-    def wait(
-        self, readers: list[Waitable], writers: list[Waitable], deadline: float
-    ) -> list[Waitable]:
-        """Wait until a socket can be read or written, or the person has typed a line. Return the
-        sockets that can. A terminal is read meanwhile, another keyboard only if it is in `readers`.
-        Raise TimeoutError at the deadline, a time.monotonic(), and Ended if the program has to."""
-        if self.at_terminal and KEYBOARD not in readers:
+    def wait(self, readers: Files, writers: Files, deadline: float) -> bool:
+        """Wait until a socket can be read or written, or the person has typed a line, and tell
+        whether it was a socket. A terminal is read meanwhile, another keyboard only if it is in
+        `readers`. Raise TimeoutError at the deadline, a time.monotonic(), and Ended if the program
+        has to end."""
+        if self.at_terminal:
             readers = [*readers, KEYBOARD]
-        ready: list[Waitable] = []
         while True:
-            self.end_if_asked()
             has_line = KEYBOARD in readers and self.has_line()
             self.draw()
-            if ready or has_line:
-                return ready
+            self.end_if_asked()  # a signal may also have come while the row was drawn
+            if has_line:
+                return False
             seconds = deadline - time.monotonic()
             if seconds <= 0:
                 raise TimeoutError
             ready = self.wait_once(readers, writers, seconds)
             if KEYBOARD in ready:
-                ready.remove(KEYBOARD)
                 self.read_keyboard()
+            elif ready:
+                return True
 
     def read_keyboard(self) -> None:
         """Read once what was typed. The end of the input is a line `\\quit`."""
         if in_background():  # a read would stop the process, too, but go on waiting after `fg`
             os.kill(os.getpid(), signal.SIGTTIN)
-            return
+            if not in_background():
+                return
         try:
             data = os.read(KEYBOARD, READ_BYTES)
         except BlockingIOError:  # another process has set it non-blocking, and was faster
             return
         except OSError:  # it is closed, has hung up, or was opened for writing only
             data = b""
+            self.at_terminal = False
         text = self.decoder.decode(data, not data)
         if not data:
+            self.obey_signals()  # a terminal that has hung up is not only an input that has ended
             self.forget_typed()  # half a line at a terminal; but from a pipe it is a last line
-            self.at_terminal = os.isatty(KEYBOARD)  # it is none any more if it has hung up
-            self.has_row = self.has_row and self.at_terminal
             text = f"{QUIT}\n" if self.at_terminal else f"\n{QUIT}\n"
+            self.at_terminal = self.at_terminal and os.isatty(KEYBOARD)
+            self.has_row = self.has_row and self.at_terminal
         if self.has_row:
             self.row.type(text)
         else:
@@ -539,46 +526,34 @@ class Person:
         """Forget what was typed at a terminal: it was meant for another reader."""
         if self.at_terminal and not in_background():
             self.typed = ""
-            self.row.forget_typed()
+            self.row = Row(self.row.history[:-1])
             with contextlib.suppress(termios.error):  # it has hung up
                 termios.tcflush(KEYBOARD, termios.TCIFLUSH)
 
     def finish_line(self) -> None:
         """Leave the line in the row on the screen, in full, and go on with an empty row."""
-        if self.row.text():
-            self.write_line(STDOUT, self.prompt + self.row.text())
-        self.row.clear()
+        if text := self.row.text():
+            self.write_line(STDOUT, self.prompt + text)
+            self.row.clear()
         self.prompt = ""
 
-    def remember(self, message: str) -> None:
-        if self.has_row:
-            self.row.remember(message)
-
     def draw(self) -> None:
-        """Draw the row, if another one stands on the screen."""
+        """Draw the row."""
         if self.modes_found:
             columns = 80
             with contextlib.suppress(OSError):  # it has hung up
                 columns = os.get_terminal_size(STDOUT).columns or columns
-            drawing = ERASE + self.row.drawing(self.prompt, columns)
-            if drawing != self.drawn:
-                self.write(STDOUT, drawing)
-                self.drawn = drawing
+            self.write(STDOUT, ERASE + self.row.drawing(self.prompt, columns))
 
     def notice(self, text: str) -> None:
         """Tell the person something about the conversation."""
-        self.write_line(STDERR, f"* {text.translate(ESCAPES)}")
+        self.write_line(STDERR, f"* {harmless(text)}")
 
     def write_line(self, descriptor: int, line: str) -> None:
-        """Write a line, in place of the row, which is drawn anew below it."""
-        if self.drawn and os.isatty(descriptor):
+        """Write a line, in place of the row, which is drawn anew before the next wait."""
+        if self.modes_found and os.isatty(descriptor):
             line = ERASE + line
-            self.drawn = ""
         self.write(descriptor, f"{line}\n")
-
-    def ring(self) -> None:
-        if self.has_row:
-            self.write(STDOUT, "\a")
 
     def write(self, descriptor: int, text: str) -> None:
         """Write all of it, unless nobody reads it and the program has to end. That stdout cannot be
@@ -586,11 +561,11 @@ class Person:
         data = text.encode(self.encodings[descriptor], "replace")
         try:
             while data:
-                last_try = self.must_end
-                if self.wait_once([], [descriptor], FOREVER):
+                seconds = STUCK_SECONDS if self.must_end else FOREVER
+                if self.wait_once([], [descriptor], seconds):
                     with contextlib.suppress(BlockingIOError):  # another process has set it so
                         data = data[os.write(descriptor, data) :]
-                elif last_try:
+                elif seconds < FOREVER:
                     return
         except OSError as error:
             if descriptor == STDOUT:
@@ -600,10 +575,13 @@ class Person:
 ENTER, PASTE, PASTED, ESCAPE = "\r", "\x1b[200~", "\x1b[201~", "\x1b"
 BACKSPACE, DELETE, CTRL_D, CTRL_K, CTRL_U, CTRL_W = "\x7f", "\x1b[3~", "\x04", "\x0b", "\x15", "\x17"
 UP, DOWN, RIGHT, LEFT, END, HOME = "\x1b[A", "\x1b[B", "\x1b[C", "\x1b[D", "\x1b[F", "\x1b[H"
-# Other codes of these keys. (Where a code starts with ESC O, it is looked up as one with ESC [.)
-CODES = {"\x08": BACKSPACE, "\x02": LEFT, "\x06": RIGHT, "\x10": UP, "\x0e": DOWN}
-CODES.update({"\n": ENTER, "\r\n": ENTER, "\x1b[M": ENTER, "\x01": HOME, "\x05": END})
-CODES.update({"\x1b[1~": HOME, "\x1b[7~": HOME, "\x1b[4~": END, "\x1b[8~": END})
+# Other codes of these keys. Terminals send those with ESC [ (CSI) with ESC O (SS3), too.
+CODES = {
+    **{key.replace("[", "O"): key for key in (UP, DOWN, RIGHT, LEFT, END, HOME)},
+    "\x10": UP, "\x0e": DOWN, "\x06": RIGHT, "\x02": LEFT, "\x08": BACKSPACE,
+    "\x05": END, "\x1b[4~": END, "\x1b[8~": END, "\x01": HOME, "\x1b[1~": HOME, "\x1b[7~": HOME,
+    "\n": ENTER, "\r\n": ENTER, "\x1bOM": ENTER,
+}  # fmt: skip
 # What each key makes of the text before the cursor and the text behind it.
 EDITS: dict[str, Callable[[str, str], tuple[str, str]]] = {
     BACKSPACE: lambda before, behind: (before[:-1], behind),
@@ -624,7 +602,7 @@ KEY = re.compile(
     r"|\x1b\x1b?\[\[?[0-?]*[ -/]*[@-~]?"  # CSI; with Alt; of a function key on Linux's console
     r"|\x1b\x1b?O[0-?]*[@-~]?"  # SS3; with Alt
     r"|\x1b[P\]X^_][^\x00-\x1f]*(\x07|\x1b\\)"  # a string, such as a terminal's answer
-    r"|\x1b.?"  # another key with Alt
+    r"|\x1b[ -/]+[0-~]|\x1b.?"  # such as a choice of a character set; another key with Alt
     r"|\r\n|.",
     re.DOTALL,
 )
@@ -635,15 +613,15 @@ SAVE_CURSOR, RESTORE_CURSOR = "\x1b7", "\x1b8"  # DECSC, DECRC
 class Row:
     """The line that is being typed. Keys go in; lines, and a drawing of one row, come out."""
 
-    def __init__(self) -> None:
+    def __init__(self, messages: list[str]) -> None:
         self.before = ""  # the text before the cursor
         self.behind = ""  # and behind it
         self.entered: str | None = None  # the line, from its Enter on, until it is taken
         self.unread = ""  # keys behind that Enter, or the start of a key whose rest has not come
         self.last = ""  # the last character that was read
         self.pasting = False  # whether the end of a paste has not come
-        self.history = [""]  # messages, the newest last, and behind them what was half typed
-        self.place = 0  # what of that is in the row
+        self.history = [*messages, ""]  # the newest last, and behind them what was half typed
+        self.place = len(messages)  # what of that is in the row
 
     def text(self) -> str:
         return self.before + self.behind
@@ -668,10 +646,9 @@ class Row:
                 break
             end = key.end()
             if key["characters"]:
-                self.before += key["characters"].translate(UNTYPABLE)
+                self.before += UNSAFE.sub("", key["characters"])
             else:
-                code = key.group().replace("\x1bO", "\x1b[")
-                self.press(CODES.get(code, code))
+                self.press(CODES.get(key.group(), key.group()))
         self.unread = self.unread[end:]
 
     def press(self, key: str) -> None:
@@ -718,29 +695,28 @@ class Row:
         self.before = self.behind = self.history[-1] = ""
         self.place = len(self.history) - 1
 
-    def forget_typed(self) -> None:
-        """Go on without text and keys."""
-        self.clear()
-        self.entered = None
-        self.unread = ""
-        self.pasting = False
-
     def drawing(self, prompt: str, columns: int) -> str:
         """Return what draws the prompt, and of the text what is near the cursor, in one row. The
         last column stays free, as there terminals differ in where the cursor stands."""
-        prompt = prompt[: how_many_fit(prompt, columns - 5)]
+        prompt = beginning(prompt, columns - 5)
         room = columns - 1 - width(prompt)
-        some_behind = self.behind[: how_many_fit(self.behind, room // 3)]
-        count = how_many_fit(reversed(self.before), room - width(some_behind))
-        before = self.before[len(self.before) - count :]
-        behind = self.behind[: how_many_fit(self.behind, room - width(before))]
+        some_behind = beginning(self.behind, room // 3)
+        before = beginning(self.before[::-1], room - width(some_behind))[::-1]
+        behind = beginning(self.behind, room - width(before))
         return f"{prompt}{before}" + (f"{SAVE_CURSOR}{behind}{RESTORE_CURSOR}" if behind else "")
 
 
 # C0 but tab; DEL and C1; separators, bidirectional embeddings and overrides; and isolates.
-UNSAFE = (range(9), range(10, 32), range(127, 160), range(0x2028, 0x202F), range(0x2066, 0x206A))
-ESCAPES = {c: f"\\x{c:02x}" if c < 256 else f"\\u{c:04x}" for codes in UNSAFE for c in codes}
-UNTYPABLE = dict.fromkeys(ESCAPES)
+UNSAFE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+def harmless(text: str) -> str:
+    """Return a text with escapes in place of what a terminal must not get."""
+    return UNSAFE.sub(lambda unsafe: escape(unsafe.group()), text)
+
+
+def escape(char: str) -> str:
+    return f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{ord(char):04x}"
 
 
 def username_fault(name: str) -> str:
@@ -764,15 +740,13 @@ def width(text: str) -> int:
     return len(text) + wide - marks
 
 
-def how_many_fit(characters: Iterable[str], columns: int) -> int:
-    """Return how many of the characters fit into so many columns."""
-    count = 0
-    for char in characters:
+def beginning(text: str, columns: int) -> str:
+    """Return as much of a text as fits into so many columns."""
+    for count, char in enumerate(text):
         columns -= width(char)
         if columns < 0:
-            break
-        count += 1
-    return count
+            return text[:count]
+    return text
 
 
 def without_last_word(text: str) -> str:
@@ -799,7 +773,7 @@ def why(error: Exception) -> str:
 
 def cannot(what: str) -> NoReturn:
     """End the program before there is a conversation: tell what it cannot do."""
-    sys.exit(f"* cannot {what}".translate(ESCAPES))
+    sys.exit(harmless(f"* cannot {what}"))
 
 
 def in_background() -> bool:
@@ -808,10 +782,6 @@ def in_background() -> bool:
         return os.tcgetpgrp(KEYBOARD) != os.getpgrp()
     except OSError:  # it is no terminal, or not that of this session
         return False
-
-
-def do_nothing(*_: object) -> None:
-    """Handle a signal that its number in the pipe already tells of."""
 
 
 if __name__ == "__main__":

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import pathlib
+import re
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from typing import Any, Callable
 
 import processes
-from harness import SERVER, Partner, Program, memory, processor_seconds
+from harness import CLIENT, SERVER, Partner, Program, memory
 
 ROUNDS = 7
 TURNS = 10_000
+SAMPLES = 100
+ROW = "in out err"  # at a terminal
 NAIVE = r"""
 import socket, sys
 listener = socket.create_server(("127.0.0.1", 0))
@@ -108,43 +112,112 @@ def growth(first: int = 100, last: int = 20_000) -> int:
     return grown
 
 
-def waiting(turn: str, **options: Any) -> tuple[Program, int, Visitor]:
-    """Return a server that waits, at its own turn or the other's, its port, and its client."""
-    server = Program(SERVER, 0, **options)
+def conversation(script: pathlib.Path, **options: Any) -> tuple[Program, int, Visitor]:
+    """Return a server whose person has the turn, its port, and its client."""
+    server = Program(script, 0, **options)
     port = server.port()
     visitor = Visitor(port)
-    server.err.expect("is alice")
-    if turn == "own":
-        visitor.send("hello\n")
-        server.out.expect("alice> hello")
-        time.sleep(0.1)  # until it asks, which nothing tells through pipes
+    visitor.send("hello\n")
+    server.out.expect("alice> hello")
     return server, port, visitor
 
 
-def processor_share(turn: str, seconds: float = 2.0, **options: Any) -> float:
-    """Return the share of a core that the server uses while it waits."""
-    server, _, visitor = waiting(turn, **options)
-    before = processor_seconds(server.pid)
+def wake_ups_a_minute(begin: Callable[[], list[Any]], seconds: float = 5.0) -> float:
+    """Return how often a program that nothing happens to begins to wait anew (Linux, proc(5)).
+    `begin` starts it and what it needs, and returns them, the program first."""
+    things = begin()
+    status = pathlib.Path(f"/proc/{things[0].pid}/status")
+
+    def switches() -> int:
+        found = re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status.read_text(), re.M)
+        assert found
+        return int(found.group(1))
+
+    time.sleep(0.5)  # until it waits
+    before = switches()
     time.sleep(seconds)
-    used = processor_seconds(server.pid) - before
+    count = switches() - before
+    for thing in things:
+        (thing.kill if isinstance(thing, Program) else thing.close)()
+    return count * 60 / seconds
+
+
+def states() -> dict[str, Callable[[], list[Any]]]:
+    """Return how to bring a program into each state in which it waits."""
+
+    def listening(terminal: str) -> list[Any]:
+        server = Program(SERVER, 0, terminal=terminal)
+        server.port()
+        return [server]
+
+    def own_turn(terminal: str) -> list[Any]:
+        server, _, visitor = conversation(SERVER, terminal=terminal)
+        return [server, visitor]
+
+    def others_turn(terminal: str) -> list[Any]:
+        server, _, visitor = conversation(SERVER, terminal=terminal)
+        server.type("fine" + ("\r" if terminal else "\n"))
+        visitor.lines.readline()
+        return [server, visitor]
+
+    def in_the_queue(terminal: str) -> list[Any]:
+        listener = socket.create_server(("127.0.0.1", 0))
+        client = Program(CLIENT, *listener.getsockname(), terminal=terminal)
+        client.err.expect("picked up")
+        return [client, listener]
+
+    kinds = {"listening": listening, "own turn": own_turn, "the other's turn": others_turn,
+             "in the queue": in_the_queue}  # fmt: skip
+    return {
+        f"{name}, {where}": partial(begin, terminal)
+        for name, begin in kinds.items()
+        for where, terminal in (("row", ROW), ("pipes", ""))
+    }
+
+
+def seconds_to_echo(script: pathlib.Path) -> list[float]:
+    """Return how long each of many keys takes from the keyboard to the screen."""
+    server, _, visitor = conversation(script, terminal=ROW)
+    if script == SERVER:
+        server.wait_for_row("server>")
+    seconds = []
+    for number in range(SAMPLES):
+        begin = time.perf_counter()
+        key = "abcdefghij"[number % 10]
+        server.type(key)
+        server.at().expect(key)
+        seconds.append(time.perf_counter() - begin)
+        server.at().so_far()
+        server.at().position = len(server.at().data)
     server.kill()
     visitor.close()
-    return used / seconds
+    return seconds
 
 
-def seconds_to_notice(turn: str, **options: Any) -> tuple[float, float]:
+def seconds_to_notice(terminal: str) -> tuple[list[float], list[float]]:
     """Return how soon the end is noticed, and how soon the next in the queue is greeted."""
-    server, port, visitor = waiting(turn, **options)
-    following = Partner(socket.create_connection(("127.0.0.1", port)))
-    begin = time.perf_counter()
-    visitor.leave()
-    server.err.expect("alice quit")
-    noticed = time.perf_counter() - begin
-    following.line()
-    greeted = time.perf_counter() - begin
+    noticed, greeted = [], []
+    server, port, visitor = conversation(SERVER, terminal=terminal)
+    for _ in range(SAMPLES):
+        following = Visitor.__new__(Visitor)
+        Partner.__init__(following, socket.create_connection(("127.0.0.1", port)))
+        begin = time.perf_counter()
+        visitor.leave()
+        server.err.expect("alice quit")
+        noticed.append(time.perf_counter() - begin)
+        following.lines = following.sock.makefile("rb")
+        following.lines.readline()
+        greeted.append(time.perf_counter() - begin)
+        following.send("alice\nhello\n")
+        server.out.expect("alice> hello")
+        visitor = following
     server.kill()
-    following.close()
+    visitor.close()
     return noticed, greeted
+
+
+def milliseconds(seconds: list[float]) -> str:
+    return f"{statistics.median(seconds) * 1000:.2f} ms (at the worst {max(seconds) * 1000:.1f} ms)"
 
 
 def compare(what: str, one: Callable[[], float], other: Callable[[], float]) -> None:
@@ -165,6 +238,7 @@ def main() -> None:
             "turns per second, to those of a ten-line loop without a check",
             lambda: turns_per_second(SERVER), lambda: turns_per_second(naive),
         )  # fmt: skip
+        print(f"a key is echoed by that loop's terminal after {milliseconds(seconds_to_echo(naive))}")
         compare(
             "seconds to start, to those of an interpreter that imports what it must",
             lambda: seconds_to_start(SERVER), lambda: seconds_to_start(imports),
@@ -173,15 +247,12 @@ def main() -> None:
     print(f"visits per second, one after the other: {visits:.0f}")
     grown = statistics.median(growth() for _ in range(3))
     print(f"memory after 20,000 turns, over that after 100: {grown / 1024:.0f} KiB")
-    for where, terminal in (("through pipes", ""), ("line editing", "in out err")):
-        for turn in ("own", "other's"):
-            share = processor_share(turn, terminal=terminal)
-            times = [seconds_to_notice(turn, terminal=terminal) for _ in range(ROUNDS)]
-            noticed, greeted = (statistics.median(side) * 1000 for side in zip(*times))
-            print(
-                f"waiting at the {turn} turn, {where}: {share:.2%} of a core; "
-                f"the end is noticed after {noticed:.1f} ms, the next greeted after {greeted:.1f} ms"
-            )
+    for state, begin in states().items():
+        print(f"wake-ups a minute, {state}: {wake_ups_a_minute(begin):.0f}")
+    print(f"a key is echoed after {milliseconds(seconds_to_echo(SERVER))}")
+    for where, terminal in (("row", ROW), ("pipes", "")):
+        noticed, greeted = (milliseconds(times) for times in seconds_to_notice(terminal))
+        print(f"at one's turn, {where}: the end is noticed after {noticed}, the next greeted after {greeted}")
 
 
 if __name__ == "__main__":

@@ -86,6 +86,11 @@ def processor_seconds(pid: int) -> float:
     return int(pathlib.Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
 
 
+def unread(terminal: int) -> int:
+    """Return how many bytes a terminal has for a reader."""
+    return int(struct.unpack("i", fcntl.ioctl(terminal, termios.FIONREAD, b"\0" * 4))[0])
+
+
 class Patience:
     """How long a test goes on waiting for what must happen.
 

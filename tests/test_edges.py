@@ -83,7 +83,8 @@ class OwnNetwork(ChatTest):
         silent = (
             f"{shutil.which('python3')} -c 'import socket, time\n"
             "silent = socket.socket(type=socket.SOCK_DGRAM); silent.bind((\"127.0.0.1\", 53))\n"
-            "silent.recv(1); open(\"/tmp/asked.\" + str(__import__(\"os\").getppid()), \"w\"); time.sleep(60)' &"
+            "open(\"/tmp/bound.\" + str(__import__(\"os\").getppid()), \"w\"); silent.recv(1); open(\"/tmp/asked.\" + str(__import__(\"os\").getppid()), \"w\"); time.sleep(60)' &\n"
+            "while [ ! -e /tmp/bound.$$ ]; do :; done; rm /tmp/bound.$$"
         )
         for script, arguments in ((CLIENT, ("slow.example", 9)), (SERVER, ("--host", "slow.example", 9))):
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -120,7 +120,7 @@ class EndOfInput(TerminalTest):
         server, partner = self.server_at_turn()
         server.type(CTRL_D)
         self.assert_goodbye(partner)
-        server.at().expect(r"\* you quit\r\n\* waiting on")
+        server.at().expect(r"\* you quit\r\n\r\x1b\[K\* waiting on")
         client, partner = self.client_at_turn()
         self.say(client, partner, "hello")
         client.type(CTRL_D)  # while the other side has the turn

@@ -3,22 +3,19 @@ where there is no row."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pathlib
 import re
 import shutil
 import signal
-import struct
 import sys
-import termios
 import time
 from typing import Iterator
 
 from harness import (
     BACKSPACE, BLANK, BROKE, CLIENT, CTRL_C, CTRL_D, CTRL_Q, CTRL_S, CTRL_U, CTRL_Z, END, ENTER, ESCAPE, HOME, IN_QUEUE,
     LEFT, MESSAGE_LONGEST, NO_TURN, NOT_PICKED_UP, NOT_SENT, PASTE, PASTED, PAUSE_SECONDS, QUIT, RIGHT, TOO_LONG,
-    UNREAD_LONGEST, UP, USERNAME_LONGEST, WAITING, Partner, Program, TerminalTest, main, on_linux,
+    UNREAD_LONGEST, UP, USERNAME_LONGEST, WAITING, Partner, Program, TerminalTest, main, on_linux, unread,
 )  # fmt: skip
 
 LONG = "all of a line that is longer than a narrow window is"
@@ -346,7 +343,7 @@ class Enter(TerminalTest):
             server.type(keys)
             self.assert_goodbye(silent)
             silent.close()
-            server.at().expect(r"\* you quit\r\n\* waiting on")
+            server.at().expect(r"\* you quit\r\n\r\x1b\[K\* waiting on")
             client, partner = self.client_at_turn()
             self.say(client, partner, "hello")
             client.type(keys)
@@ -443,11 +440,6 @@ class Readers(TerminalTest):
         partner.close()
         server.wait_for_row("abc")
         self.assertRegex(server.screen()[-2], r"^\* waiting on")
-
-
-def unread(terminal: int) -> int:
-    """Return how many bytes a terminal has for a reader."""
-    return int(struct.unpack("i", fcntl.ioctl(terminal, termios.FIONREAD, b"\0" * 4))[0])
 
 
 class CtrlZ(TerminalTest):
