@@ -313,6 +313,7 @@ class Signals(ChatTest):
         while program.process.poll() is None:
             self.assertTrue(patience.lasts())
             program.signal(number)
+            time.sleep(0.001)  # so that the program gets on as well
 
     def test_signals_while_a_client_exits_leave_it_a_status_of_its_own(self) -> None:
         for _ in range(10):
@@ -427,6 +428,15 @@ class AtAPrompt(TerminalTest):
             program.err.expect("waiting")
             program.hang_up()
             self.assertEqual(program.status(), 0 if script is SERVER else 129)
+
+    def test_a_terminal_that_hangs_up_at_ones_turn(self) -> None:
+        for term in ("xterm", "dumb"):
+            for _ in range(5):
+                client, partner = self.client_of_partner(terminal="in out", env={"TERM": term})
+                client.hang_up()
+                self.assertEqual(partner.line(), QUIT)
+                partner.close()
+                self.assertEqual(client.status(), 129)
 
     def test_the_terminal_is_restored_and_the_status_right_after_a_signal(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -258,7 +258,7 @@ class Bounds(ChatTest):
         while int(counts.read_text().split()[1]) < 50 << 20:
             self.assertTrue(patience.lasts())
             time.sleep(0.01)  # nothing tells when it has read so much
-        self.assertLess(memory(server.pid) - used, 4 << 20)
+        self.assertLess(memory(server.pid) - used, 8 << 20)
         server.signal(signal.SIGINT)
         self.assert_goodbye(partner)
 

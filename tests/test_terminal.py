@@ -453,6 +453,20 @@ class CtrlZ(TerminalTest):
         client.type("ine" + ENTER)
         self.assertEqual(partner.line(), "half a line")
 
+    def test_in_a_goodbye_it_changes_nothing(self) -> None:
+        for keys, status in ((QUIT + ENTER, 0), (CTRL_D, 0), (CTRL_C, 130)):
+            client, partner = self.client_at_turn()
+            client.type(keys)
+            client.at().expect(r"\* you quit\r\n")
+            client.type(CTRL_Z * 3)
+            partner.rest()
+            partner.close()
+            self.assertEqual(client.status(), status)
+            self.assertTrue(self.is_as_found(client))
+            client.look()
+            self.assertFalse(client.display.marks_pastes)
+            self.assert_calm(client)
+
     def shells(self, background: bool = False) -> Iterator[tuple[Program, Partner]]:
         """Start a client at the prompt of each shell that there is, or in the background of it and
         then bring it to the front; give the terminal and its server by hand."""
