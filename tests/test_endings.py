@@ -319,6 +319,7 @@ class Signals(ChatTest):
         for _ in range(10):
             client, partner = self.client_of_partner()
             partner.quit()
+            partner.half_close()
             self.signal_until_it_ends(client, signal.SIGTERM)
             self.assertIn(client.status(), (0, 128 + signal.SIGTERM))
             self.assert_calm(client)

@@ -156,7 +156,7 @@ class Departures(ChatTest):
         self.visitor(port, "last")
         server.err.expect("is last")
         self.assertEqual(descriptors(server.pid), opened + 1)
-        self.assertLess(memory(server.pid) - used, 1 << 20)
+        self.assertLess(memory(server.pid) - used, 4 << 20)
 
     @on_linux
     def test_a_peer_that_never_reads_does_not_hold_the_server(self) -> None:
