@@ -200,7 +200,7 @@ def typed_line(person: Person) -> str | None:
     """Return a line that the person has typed, or None. Raise Ended if it is `\\quit`."""
     line = person.take_line()
     if line is not None and line.strip() == QUIT:
-        person.finish_line()  # so that nobody seems to be in the middle of it
+        person.finish_line()  # else the person would be taken for somebody amid a line
         raise Ended("you quit", farewell=QUIT, status=0)
     return line
 
@@ -228,11 +228,15 @@ class Ended(Exception):
         self.status = status
 
 
-AHEAD_BYTES = 64 * 1024  # of lines that wait for the peer's next turns, and of one that never ends
+AHEAD_BYTES = 64 * 1024  # that may wait for the peer's next turns, or be one line, and no more
 GOODBYE_SECONDS = 1.0  # for the last line to arrive, at most
-# A host that vanished is given up in a minute: on, seconds, seconds, probes, milliseconds (tcp(7)).
-LIVENESS = {"SO_KEEPALIVE": 1, "TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
-LIVENESS["TCP_USER_TIMEOUT"] = 60_000
+LIVENESS = {  # a host that vanished is given up in a minute (tcp(7))
+    "SO_KEEPALIVE": 1,  # on
+    "TCP_KEEPIDLE": 30,  # seconds without a word from it, after which it is asked
+    "TCP_KEEPINTVL": 10,  # seconds from one question to the next
+    "TCP_KEEPCNT": 3,  # questions without an answer
+    "TCP_USER_TIMEOUT": 60_000,  # milliseconds for it to confirm what was sent
+}
 # The line that ends a conversation, or one in which telnet's Ctrl-C came (RFC 854).
 QUIT_LINE = re.compile(rb"^(\\quit\r?\n|.*\xff\xf4)", re.MULTILINE)
 # Telnet's other commands: an option, a subnegotiation (which is short), or one of two bytes; and a
@@ -328,7 +332,7 @@ class Peer:
 
 KEYBOARD, STDOUT, STDERR = 0, 1, 2  # descriptors
 READ_BYTES = 4096  # of the keyboard at once
-PIPED_CHARACTERS = 64 * 1024  # kept of a line that never ends
+PIPED_CHARACTERS = 64 * 1024  # of a piped line, which may never end, no more are kept
 STUCK_SECONDS = 0.1  # for a slow reader of stdout or stderr, when the program has to end
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 # Ctrl-Z; fg; another size of the window, which has the row drawn anew.
@@ -342,8 +346,8 @@ class Person:
     """The person here: keyboard, screen, the terminal's modes, signals, and the one place that
     waits, `wait_once`.
 
-    A signal only writes its number into a pipe. That ends the wait, and what the signal asks for is
-    done then: nothing is ever interrupted halfway.
+    A signal only writes its number into a pipe (signal.set_wakeup_fd). That ends the wait, and what
+    the signal asks for is done then. So no signal interrupts anything halfway.
     """
 
     def __init__(self) -> None:
@@ -364,7 +368,7 @@ class Person:
         self.row = Row([])
         self.typed = ""  # where there is no row
         self.prompt = ""  # at one's own turn
-        self.modes_found: list[Any] = []  # the terminal's, while they are changed
+        self.modes_found: list[Any] = []  # the terminal's, as found; empty while they stand
         self.must_end: Ended | None = None  # why the program has to end, once it has to
 
     def __enter__(self) -> Person:
@@ -378,21 +382,22 @@ class Person:
 
     def __exit__(self, *_: object) -> None:
         """Give the terminal back. From now on no signal changes anything, such as the exit status."""
-        self.must_end = self.must_end or Ended("")
+        self.must_end = self.must_end or Ended("")  # so that nothing is waited for, either
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
         self.leave_terminal()
         self.forget_typed()
 
     def take_terminal(self) -> None:
-        """Have the terminal pass on keys, without echo. In the background that stops the process;
-        once it is continued, it is to be done again."""
+        """Have the terminal pass on keys, without echo. In the background the system stops the
+        process at that; the SIGCONT that continues it has the terminal taken again."""
         if self.has_row:
             with contextlib.suppress(termios.error):  # SIGCONT came, or the terminal has hung up
                 modes = termios.tcgetattr(KEYBOARD)
                 found = self.modes_found or [*modes]
-                modes[0] &= ~(termios.IXON | termios.ICRNL)
-                modes[3] &= ~(termios.ICANON | termios.ECHO | termios.IEXTEN)
-                modes[3] |= termios.NOFLSH  # else Ctrl-C could empty what a read was promised
+                iflag, lflag = 0, 3  # places in the list (termios(3))
+                modes[iflag] &= ~(termios.IXON | termios.ICRNL)
+                modes[lflag] &= ~(termios.ICANON | termios.ECHO | termios.IEXTEN)
+                modes[lflag] |= termios.NOFLSH  # Ctrl-C forgets no key that select() has reported
                 termios.tcsetattr(KEYBOARD, termios.TCSANOW, modes)
                 self.modes_found = found
                 self.write(STDOUT, MARK_PASTES)
@@ -413,7 +418,9 @@ class Person:
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTSTP)
         signal.signal(signal.SIGTSTP, lambda *_: None)
-        os.kill(os.getpid(), signal.SIGCONT)  # where no shell does it, as none could stop it
+        # This has the terminal taken again, unless a signal that ends the program came meanwhile.
+        # A shell sends it, too; but where no shell could continue the process, it did not stop.
+        os.kill(os.getpid(), signal.SIGCONT)
 
     def obey_signals(self) -> None:
         """Do what the signals ask for that have come, or note that the program has to end. Of the
@@ -465,7 +472,7 @@ class Person:
         if self.at_terminal:
             readers = [*readers, KEYBOARD]
         while True:
-            has_line = KEYBOARD in readers and self.has_line()
+            has_line = KEYBOARD in readers and ("\n" in self.typed or self.row.has_line())
             self.draw()
             self.end_if_asked()  # a signal may also have come while the row was drawn
             if has_line:
@@ -481,7 +488,8 @@ class Person:
 
     def read_keyboard(self) -> None:
         """Read once what was typed. The end of the input is a line `\\quit`."""
-        if in_background():  # a read would stop the process, too, but go on waiting after `fg`
+        if in_background():
+            # It stops until `fg`. A read would stop it, too, but after `fg` wait for another line.
             os.kill(os.getpid(), signal.SIGTTIN)
             if not in_background():
                 return
@@ -494,18 +502,16 @@ class Person:
             self.at_terminal = False
         text = self.decoder.decode(data, not data)
         if not data:
-            self.obey_signals()  # a terminal that has hung up is not only an input that has ended
-            self.forget_typed()  # half a line at a terminal; but from a pipe it is a last line
+            self.obey_signals()  # if a terminal has hung up, SIGHUP is what counts
+            self.forget_typed()  # half a line before a Ctrl-D; before the end of a pipe it is a line
             text = f"{QUIT}\n" if self.at_terminal else f"\n{QUIT}\n"
             self.at_terminal = self.at_terminal and os.isatty(KEYBOARD)
             self.has_row = self.has_row and self.at_terminal
         if self.has_row:
             self.row.type(text)
         else:
-            self.typed = self.typed[:PIPED_CHARACTERS] + text.replace("\r", "\n")
-
-    def has_line(self) -> bool:
-        return "\n" in self.typed or self.row.has_line()
+            text = text.replace("\r", "\n")
+            self.typed = self.typed[:PIPED_CHARACTERS] + text
 
     def take_line(self) -> str | None:
         """Return the next line typed, or None. In the row it also stays, until it is finished."""
@@ -533,7 +539,7 @@ class Person:
         self.prompt = ""
 
     def draw(self) -> None:
-        """Draw the row."""
+        """Draw the row, where there is one."""
         if self.modes_found:
             columns = 80
             with contextlib.suppress(OSError):  # it has hung up
@@ -587,7 +593,7 @@ EDITS: dict[str, Callable[[str, str], tuple[str, str]]] = {
     END: lambda before, behind: (before + behind, ""),
     CTRL_U: lambda before, behind: ("", behind),
     CTRL_K: lambda before, behind: (before, ""),
-    CTRL_W: lambda before, behind: (without_last_word(before), behind),
+    CTRL_W: lambda before, behind: (before[: before.rstrip().rfind(" ") + 1], behind),
 }
 EDITS[CTRL_D] = EDITS[DELETE]  # where there is no text, it is the end of the input
 # What was read is cut into characters and keys (ECMA-48, 5.4; xterm).
@@ -707,24 +713,27 @@ UNSAFE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 def harmless(text: str) -> str:
     """Return a text with escapes in place of what a terminal must not get."""
-    return UNSAFE.sub(lambda unsafe: escape(unsafe.group()), text)
 
+    def escape(unsafe: re.Match[str]) -> str:
+        code = ord(unsafe.group())
+        return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
-def escape(char: str) -> str:
-    return f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{ord(char):04x}"
+    return UNSAFE.sub(escape, text)
 
 
 def username_fault(name: str) -> str:
     """Return what is wrong with a username, or ""."""
-    fits = 1 <= len(name) <= USERNAME_CHARACTERS and name.isprintable() and " " not in name
-    shown = repr(name[: 2 * USERNAME_CHARACTERS])
-    return "" if fits and name != "server" else f"{shown} is no username: {USERNAME_RULE}"
+    fits = 1 <= len(name) <= USERNAME_CHARACTERS
+    if not fits or not name.isprintable() or " " in name or name == "server":
+        return f"{name[: 2 * USERNAME_CHARACTERS]!r} is no username: {USERNAME_RULE}"
+    return ""
 
 
 def message_fault(text: str) -> str:
     """Return what is wrong with a message, or ""."""
-    too_long = len(text) > MESSAGE_CHARACTERS
-    return f"{len(text)} characters, {MESSAGE_CHARACTERS} at most" if too_long else ""
+    if len(text) > MESSAGE_CHARACTERS:
+        return f"{len(text)} characters, {MESSAGE_CHARACTERS} at most"
+    return ""
 
 
 def width(text: str) -> int:
@@ -742,12 +751,6 @@ def beginning(text: str, columns: int) -> str:
         if columns < 0:
             return text[:count]
     return text
-
-
-def without_last_word(text: str) -> str:
-    """Return a text without its last word and the spaces behind that."""
-    head, space, _ = text.rstrip().rpartition(" ")
-    return head + space
 
 
 def addresses(host: str, port: int) -> list[tuple[int, tuple[Any, ...]]]:
