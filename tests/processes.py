@@ -39,7 +39,7 @@ def start(
             prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:  # it ended before it could be asked for
                 os._exit(1)
-        for number in ENDING_SIGNALS:  # which nohup, or a shell's &, may have had ignored
+        for number in (*ENDING_SIGNALS, signal.SIGQUIT):  # nohup or & may have had them ignored
             signal.signal(number, signal.SIG_DFL)
         if in_child:
             in_child()
