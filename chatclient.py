@@ -122,13 +122,13 @@ def introduce(person: Person, peer: Peer) -> str:
 # ==== copied alone to another machine. Change both; a test names the first line that differs.
 
 QUIT = "\\quit"  # the line that ends a conversation, from either side
-GREETING_START = "chatserve"  # what the first line of a server starts with
+GREETING_START = "chatserve"  # of a server's greeting, and of its refusal of a username
 USERNAME_CHARACTERS = 10  # at most
 USERNAME_RULE = f"1 to {USERNAME_CHARACTERS} characters, no white space, not 'server'"
 USERNAME_SECONDS = 120  # from the greeting to the end of the username's line
 MESSAGE_CHARACTERS = 500  # at most
 BELL_SECONDS = 10  # whoever has waited for longer may be looking elsewhere
-FOREVER = 1e8  # seconds: more than three years
+FOREVER = float("inf")  # seconds; and a deadline that never comes
 
 
 def take_turns(person: Person, peer: Peer, name: str) -> NoReturn:
@@ -136,7 +136,7 @@ def take_turns(person: Person, peer: Peer, name: str) -> NoReturn:
     `name` is the person's."""
     while True:
         text = ask(person, peer, f"{name}> ", message_fault)
-        if person.has_row:
+        if person.has_row:  # so that an arrow brings it back
             person.row.remember(text)
         say(person, peer, text)
         show(person, peer, hear(person, peer, f"it is the turn of {peer.name}", FOREVER))
@@ -147,7 +147,7 @@ def ask(person: Person, peer: Peer, prompt: str, find_fault: Callable[[str], str
     what is wrong, or "". Raise Ended if meanwhile the peer ends the conversation, or the person."""
     person.prompt = prompt  # until the line is finished
     while True:
-        while peer.gone:  # until there is nothing left to show
+        while peer.gone:  # until nothing is left to show, and take_line() raises Ended
             show(person, peer, peer.take_line())
         line = typed_line(person)
         if line is None:
@@ -200,7 +200,7 @@ def typed_line(person: Person) -> str | None:
     """Return a line that the person has typed, or None. Raise Ended if it is `\\quit`."""
     line = person.take_line()
     if line is not None and line.strip() == QUIT:
-        person.finish_line()  # else the person would be taken for somebody amid a line
+        person.finish_line()  # a text that is left in the row counts as half typed
         raise Ended("you quit", farewell=QUIT, status=0)
     return line
 
@@ -220,7 +220,8 @@ def close(person: Person, peer: Peer, end: Ended) -> None:
 
 class Ended(Exception):
     """The conversation is over. `notice` tells who ended it, and how; `farewell` is the last line
-    that the peer is still to be sent, "" for none; `status` is a client's exit status."""
+    that the peer is still to be sent, "" for none; `status` is a client's exit status: over
+    SIGNAL_STATUS if a signal ended the program."""
 
     def __init__(self, notice: str, farewell: str = "", status: int = 1) -> None:
         self.notice = notice
@@ -239,8 +240,8 @@ LIVENESS = {  # a host that vanished is given up in a minute (tcp(7))
 }
 # The line that ends a conversation, or one in which telnet's Ctrl-C came (RFC 854).
 QUIT_LINE = re.compile(rb"^(\\quit\r?\n|.*\xff\xf4)", re.MULTILINE)
-# Telnet's other commands: an option, a subnegotiation (which is short), or one of two bytes; and a
-# subnegotiation whose end has not come.
+# Telnet's other commands: an option, a subnegotiation (which is short), or one of two bytes; and the
+# only one in which there may be a newline, when its end has not come.
 TELNET = re.compile(
     rb"\xff([\xfb-\xfe].|\xfa([^\xff]|\xff\xff){0,500}\xff\xf0|[^\xf4\xfa-\xfe])", re.DOTALL
 )
@@ -368,7 +369,7 @@ class Person:
         self.row = Row([])
         self.typed = ""  # where there is no row
         self.prompt = ""  # at one's own turn
-        self.modes_found: list[Any] = []  # the terminal's, as found; empty while they stand
+        self.modes_found: list[Any] = []  # the terminal's, as found, while others are set
         self.must_end: Ended | None = None  # why the program has to end, once it has to
 
     def __enter__(self) -> Person:
@@ -385,7 +386,7 @@ class Person:
         self.must_end = self.must_end or Ended("")  # so that nothing is waited for, either
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
         self.leave_terminal()
-        self.forget_typed()
+        self.forget_typed()  # so that a shell does not get it
 
     def take_terminal(self) -> None:
         """Have the terminal pass on keys, without echo. In the background the system stops the
@@ -393,7 +394,7 @@ class Person:
         if self.has_row:
             with contextlib.suppress(termios.error):  # SIGCONT came, or the terminal has hung up
                 modes = termios.tcgetattr(KEYBOARD)
-                found = self.modes_found or [*modes]
+                found = self.modes_found or [*modes]  # at a second SIGCONT, modes are not as found
                 iflag, lflag = 0, 3  # places in the list (termios(3))
                 modes[iflag] &= ~(termios.IXON | termios.ICRNL)
                 modes[lflag] &= ~(termios.ICANON | termios.ECHO | termios.IEXTEN)
@@ -418,8 +419,8 @@ class Person:
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTSTP)
         signal.signal(signal.SIGTSTP, lambda *_: None)
-        # This has the terminal taken again, unless a signal that ends the program came meanwhile.
-        # A shell sends it, too; but where no shell could continue the process, it did not stop.
+        # At a SIGCONT, obey_signals() takes the terminal again, but not if a signal that ends the
+        # program came as well. A shell sends one, but where there is none the process did not stop.
         os.kill(os.getpid(), signal.SIGCONT)
 
     def obey_signals(self) -> None:
@@ -454,14 +455,15 @@ class Person:
     def wait_once(self, readers: Files, writers: Files, seconds: float) -> Files:
         """Wait until something can be read or written, or a signal comes, for so many seconds at
         most. Return what can be read or written."""
+        timeout = None if seconds == FOREVER else seconds
         try:
-            readable, writable, _ = select.select([self.signals, *readers], writers, [], seconds)
+            readable, writable, _ = select.select([self.signals, *readers], writers, [], timeout)
         except (OSError, ValueError) as error:  # ValueError: a descriptor beyond 1023
             self.cannot_go_on(f"cannot wait any longer: {why(error)}")
             return writers  # so that the notice of this is written
         if self.signals in readable:
             self.obey_signals()
-            readable = []  # while the program was stopped, a shell may have read the keyboard
+            readable = []  # to look again, as a shell may have read the keyboard meanwhile
         return readable + writable
 
     def wait(self, readers: Files, writers: Files, deadline: float) -> bool:
@@ -472,6 +474,7 @@ class Person:
         if self.at_terminal:
             readers = [*readers, KEYBOARD]
         while True:
+            # This comes first, as the row also reads keys that waited behind an Enter.
             has_line = KEYBOARD in readers and ("\n" in self.typed or self.row.has_line())
             self.draw()
             self.end_if_asked()  # a signal may also have come while the row was drawn
@@ -492,7 +495,7 @@ class Person:
             # It stops until `fg`. A read would stop it, too, but after `fg` wait for another line.
             os.kill(os.getpid(), signal.SIGTTIN)
             if not in_background():
-                return
+                return  # else nobody could continue it, and the read fails
         try:
             data = os.read(KEYBOARD, READ_BYTES)
         except BlockingIOError:  # another process has set it non-blocking, and was faster
@@ -501,12 +504,11 @@ class Person:
             data = b""
             self.at_terminal = False
         text = self.decoder.decode(data, not data)
-        if not data:
+        if not data:  # Ctrl-D where there is no row, a terminal that has hung up, a pipe's end
             self.obey_signals()  # if a terminal has hung up, SIGHUP is what counts
             self.forget_typed()  # half a line before a Ctrl-D; before the end of a pipe it is a line
             text = f"{QUIT}\n" if self.at_terminal else f"\n{QUIT}\n"
             self.at_terminal = self.at_terminal and os.isatty(KEYBOARD)
-            self.has_row = self.has_row and self.at_terminal
         if self.has_row:
             self.row.type(text)
         else:
@@ -607,6 +609,7 @@ KEY = re.compile(
     r"|\r\n|.",
     re.DOTALL,
 )
+# The start of a key at the end of what was read. Its rest is waited for.
 KEY_START = re.compile(r"\x1b(\[M[^\x00-\x1f]{0,2}|\x1b?\[\[?[0-?]*[ -/]*|\x1b?O[0-?]*|\x1b)?")
 SAVE_CURSOR, RESTORE_CURSOR = "\x1b7", "\x1b8"  # DECSC, DECRC
 
@@ -622,7 +625,7 @@ class Row:
         self.last = ""  # the last character that was read
         self.pasting = False  # whether the end of a paste has not come
         self.history = [*messages, ""]  # the newest last, and behind them what was half typed
-        self.place = len(messages)  # what of that is in the row
+        self.place = len(messages)  # the index in it of what is in the row
 
     def text(self) -> str:
         return self.before + self.behind

@@ -6,8 +6,8 @@ from __future__ import annotations
 import pathlib
 import shutil
 import signal
-import socket
 import subprocess
+import sys
 import tempfile
 import unittest
 from typing import Any
@@ -34,86 +34,95 @@ class OwnNetwork(ChatTest):
 
     HOSTS = "127.0.0.1 localhost\n::1 localhost\n"
 
-    def in_network(self, setup: str, hosts: str = HOSTS, resolver: str = "") -> tuple[str, ...]:
-        """Return a prefix that starts a program in a network, after some commands of the shell."""
+    def in_network(
+        self, setup: str = "", hosts: str = HOSTS, resolver: str = "", helper: str = ""
+    ) -> tuple[str, ...]:
+        """Return a prefix that starts a program in a network of its own, after some commands of the
+        shell. `helper` is Python for another program there, which calls `tell("ready")` when the
+        first one can start."""
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
-        mounts = ""
+        self.folder = pathlib.Path(folder.name)
+        script = ["set -e", "ip link set lo up", setup]
         for name, text in (("hosts", hosts), ("resolv.conf", resolver), ("nsswitch.conf", "hosts: files dns\n")):
-            pathlib.Path(folder.name, name).write_text(text)
+            (self.folder / name).write_text(text)
             pathlib.Path("/etc", name).touch()
-            mounts += f"mount --bind {folder.name}/{name} /etc/{name}\n"
-        script = f'set -e\nip link set lo up\n{mounts}{setup}\nexec "$@"'
-        return ("unshare", "-mn", "sh", "-c", script, "sh")
+            script.append(f"mount --bind {self.folder / name} /etc/{name}")
+        if helper:
+            tell = f"tell = lambda word: pathlib.Path({folder.name!r}, word).touch()"
+            lines = ["import pathlib, socket, time", tell, helper, "time.sleep(60)"]
+            (self.folder / "helper.py").write_text("\n".join(lines))
+            script.append(f"{sys.executable} -I {self.folder}/helper.py &")
+            script.append(f"while [ ! -e {self.folder}/ready ]; do :; done")
+        return ("unshare", "-mn", "sh", "-c", "\n".join([*script, 'exec "$@"']), "sh")
+
+    def assert_cannot_connect(self, client: Program, host: str, reason: str) -> None:
+        self.assertEqual(client.status(), 1)
+        client.err.expect(rf"\A\* cannot connect to {host} port \d+: {reason}[^\n]+\n\Z")
 
     def test_refused_is_told_where_ipv6_is_off(self) -> None:
-        off = "sysctl -q net.ipv6.conf.all.disable_ipv6=1 2>/dev/null || echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6"
+        off = "echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6"
         client = self.start(CLIENT, "localhost", 9, prefix=self.in_network(off))
-        self.assertEqual(client.status(), 1)
-        client.err.expect(r"\A\* cannot connect to localhost port 9: Connection refused; [^\n]+\n\Z")
+        self.assert_cannot_connect(client, "localhost", "Connection refused; ")
 
     def test_refused_is_told_where_another_address_has_no_route(self) -> None:
         for hosts in ("127.0.0.1 there\n2001:db8::1 there\n", "2001:db8::1 there\n127.0.0.1 there\n192.0.2.1 there\n"):
-            client = self.start(CLIENT, "there", 9, prefix=self.in_network("", hosts))
-            self.assertEqual(client.status(), 1)
-            client.err.expect("cannot connect to there port 9: Connection refused; ")
+            client = self.start(CLIENT, "there", 9, prefix=self.in_network(hosts=hosts))
+            self.assert_cannot_connect(client, "there", "Connection refused; ")
 
     def test_a_full_queue_is_told_where_another_address_has_no_route(self) -> None:
-        full = (
-            f"{shutil.which('python3')} -c 'import socket, time\n"
-            "listener = socket.create_server((\"127.0.0.1\", 999), backlog=0)\n"
-            "waiting = [socket.socket() for _ in range(8)]\n"
-            "for one in waiting: one.setblocking(False); one.connect_ex((\"127.0.0.1\", 999))\n"
-            "print(flush=True); time.sleep(60)' > /tmp/full.$$ & while [ ! -s /tmp/full.$$ ]; do :; done; rm /tmp/full.$$"
-        )
-        hosts = "127.0.0.1 there\n2001:db8::1 there\n"
-        impatient = self.impatient(CLIENT, "CONNECT_SECONDS", 0.3)
-        client = self.start(impatient, "there", 999, prefix=self.in_network(full, hosts))
-        self.assertEqual(client.status(), 1)
-        client.err.expect("cannot connect to there port 999: timed out; it may be busy")
+        helper = """
+listener = socket.create_server(("127.0.0.1", 999), backlog=0)
+waiting = [socket.socket() for _ in range(8)]
+for one in waiting:
+    one.setblocking(False)
+    one.connect_ex(("127.0.0.1", 999))
+tell("ready")
+"""
+        prefix = self.in_network(hosts="127.0.0.1 there\n2001:db8::1 there\n", helper=helper)
+        client = self.start(self.impatient(CLIENT, "CONNECT_SECONDS", 0.3), "there", 999, prefix=prefix)
+        self.assert_cannot_connect(client, "there", "timed out; it may be busy: ")
+
+    def test_localhost_is_127_0_0_1_first_for_both(self) -> None:
+        helper = """
+other = socket.create_server(("::1", 999), family=socket.AF_INET6)
+listener = socket.create_server(("127.0.0.1", 999))
+tell("ready")
+listener.accept()[0].sendall(b"chatserve\\n")
+"""
+        hosts = "::1 localhost\n127.0.0.1 localhost\n"
+        prefix = self.in_network(hosts=hosts, helper=helper)
+        client = self.start(CLIENT, "localhost", 999, prefix=prefix)
+        client.err.expect(CONNECTED)
+        server, _ = self.server(prefix=self.in_network(hosts=hosts))
+        addresses = pathlib.Path(f"/proc/{server.pid}/net/tcp").read_text()
+        self.assertIn("0100007F:", addresses)
 
     def test_a_connection_to_itself_counts_as_refused(self) -> None:
         ports = "echo '40000 40001' >/proc/sys/net/ipv4/ip_local_port_range"
         for port in (40000, 40001):
             client = self.start(CLIENT, "127.0.0.1", port, prefix=self.in_network(ports))
-            self.assertEqual(client.status(), 1)
-            client.err.expect(rf"\A\* cannot connect to 127\.0\.0\.1 port {port}: Connection refused; [^\n]+\n\Z")
+            self.assert_cannot_connect(client, r"127\.0\.0\.1", "Connection refused; ")
 
     def test_a_slow_look_up_of_a_name_can_be_interrupted(self) -> None:
-        silent = (
-            f"{shutil.which('python3')} -c 'import socket, time\n"
-            "silent = socket.socket(type=socket.SOCK_DGRAM); silent.bind((\"127.0.0.1\", 53))\n"
-            "open(\"/tmp/bound.\" + str(__import__(\"os\").getppid()), \"w\"); silent.recv(1); open(\"/tmp/asked.\" + str(__import__(\"os\").getppid()), \"w\"); time.sleep(60)' &\n"
-            "while [ ! -e /tmp/bound.$$ ]; do :; done; rm /tmp/bound.$$"
-        )
+        helper = """
+silent = socket.socket(type=socket.SOCK_DGRAM)
+silent.bind(("127.0.0.1", 53))
+tell("ready")
+silent.recv(1)
+tell("asked")
+"""
         for script, arguments in ((CLIENT, ("slow.example", 9)), (SERVER, ("--host", "slow.example", 9))):
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                prefix = self.in_network(silent, resolver="nameserver 127.0.0.1\n")
+                prefix = self.in_network(resolver="nameserver 127.0.0.1\n", helper=helper)
                 program = self.start(script, *arguments, prefix=prefix)
-                asked = pathlib.Path(f"/tmp/asked.{program.pid}")
-                self.wait_for(asked.exists, lambda: "the name is asked for")
-                asked.unlink()
+                self.wait_for((self.folder / "asked").exists, lambda: "the name is asked for")
                 program.signal(number)
                 self.assertEqual(program.status(2), -number)  # which a shell calls 128 and the number
                 self.assertEqual(program.err.so_far(), "")
 
 
 class Addresses(ChatTest):
-    def test_localhost_is_the_same_place_for_both(self) -> None:
-        try:
-            other = socket.create_server(("::1", 0), family=socket.AF_INET6)
-        except OSError:
-            self.skipTest("there is no IPv6 here")
-        self.addCleanup(other.close)
-        port = other.getsockname()[1]
-        try:
-            server, _ = self.server(port)
-        except AssertionError:
-            self.skipTest("the port is taken on IPv4")
-        client = self.start(CLIENT, "localhost", port)
-        client.err.expect(CONNECTED)
-        server.err.expect(rf"127\.0\.0\.1 port \d+ {CONNECTED}")
-
     def test_an_empty_host_is_named(self) -> None:
         server = self.start(SERVER, "--host", "", 0)
         self.assertEqual(server.status(), 1)

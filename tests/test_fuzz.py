@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 
-from harness import CLIENT, GREETING, MESSAGE_LONGEST, QUIT, ChatTest, Partner, Program, main
+from harness import CLIENT, DEADLINE, GREETING, MESSAGE_LONGEST, QUIT, ChatTest, Partner, Program, main
 
 COUNT = 150
 SEED = 20
@@ -61,7 +61,7 @@ class Fuzz(ChatTest):
             pour(partner, stream(source), source)
         last = self.partner(port)
         last.send("lastone\nhello\n")
-        server.out.expect("lastone> hello\n")
+        server.out.expect("lastone> hello\n", within=6 * DEADLINE)  # behind all the others
         self.assert_calm(server)
 
     def test_random_streams_at_the_client(self) -> None:
