@@ -45,7 +45,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=HELP)
     parser.add_argument("--host", default="localhost", help="where to listen (%(default)s)")
     parser.add_argument("port", metavar="PORT", help="a number from 0 (any free port) to 65535")
-    args = parser.parse_args()
+    try:
+        args = parser.parse_args()
+    except OSError:  # before Python 3.11, where --help cannot be written
+        return 1
     if not re.fullmatch("[0-9]{1,5}", args.port) or int(args.port) > 65535:
         parser.error(f"PORT is a number from 0 to 65535, not {args.port!r}")
     host = args.host or "''"  # so that it can be seen in a notice

@@ -43,6 +43,14 @@ class CommandLine(ChatTest):
             self.assertIn(QUIT, out)
             self.assertIn("username", out)
 
+    def test_help_that_cannot_be_written_shows_no_traceback(self) -> None:
+        for script in (SERVER, CLIENT):
+            full = os.open("/dev/full", os.O_WRONLY)
+            self.addCleanup(os.close, full)
+            program = self.start(script, "--help", stdout=full)
+            program.status()
+            self.assertNotIn("Traceback", program.err.all())
+
     def refused(self, said: str, script: pathlib.Path, *arguments: object) -> None:
         """The script ends at once, with one line that says what it cannot do, and why."""
         status, out, err = self.run_script(script, *arguments)

@@ -9,13 +9,14 @@ import re
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from typing import Iterator
 
 from harness import (
     BACKSPACE, BLANK, BROKE, CLIENT, CTRL_C, CTRL_D, CTRL_Q, CTRL_S, CTRL_U, CTRL_Z, END, ENTER, ESCAPE, HOME, IN_QUEUE,
-    LEFT, MESSAGE_LONGEST, NO_TURN, NOT_PICKED_UP, NOT_SENT, PASTE, PASTED, PAUSE_SECONDS, QUIT, RIGHT, TOO_LONG,
-    UNREAD_LONGEST, UP, USERNAME_LONGEST, WAITING, Partner, Program, TerminalTest, main, on_linux, unread,
+    LEFT, MESSAGE_LONGEST, NO_TURN, NOT_PICKED_UP, NOT_SENT, PASTE, PASTED, PAUSE_SECONDS, QUIT, RIGHT, SERVER, TOO_LONG,
+    UNREAD_LONGEST, UP, USERNAME_LONGEST, WAITING, Partner, Program, TerminalTest, main, on_linux, processor_seconds, unread,
 )  # fmt: skip
 
 LONG = "all of a line that is longer than a narrow window is"
@@ -585,6 +586,22 @@ class CtrlZ(TerminalTest):
             self.assertEqual(partner.line(), QUIT)
             partner.close()
             self.wait_until_ended(pathlib.Path(f"/proc/{client}/stat"))
+
+    @on_linux
+    def test_a_server_whose_shell_is_gone_does_not_wait_for_the_keyboard_of_others(self) -> None:
+        if not shutil.which("bash"):
+            self.skipTest("there is no bash here")
+        with tempfile.TemporaryDirectory() as folder:
+            log, number = pathlib.Path(folder, "log"), pathlib.Path(folder, "number")
+            command = f"set -m; {sys.executable} -I {SERVER} 0 >{log} 2>&1 & echo $! >{number}"
+            self.start("sh", "-c", f"bash -c '{command}'; echo gone; exec sleep 60", terminal="in out err").type("a line\r")
+            self.wait_for(lambda: log.exists() and "waiting on" in log.read_text(), lambda: "it listens")
+            server = int(number.read_text())
+            before = processor_seconds(server)
+            time.sleep(0.5)  # in which it is to do nothing
+            self.assertLess(processor_seconds(server) - before, 0.1)
+            os.kill(server, signal.SIGTERM)
+            self.wait_until_ended(pathlib.Path(f"/proc/{server}/stat"))
 
     def wait_until_ended(self, status: pathlib.Path) -> None:
         """Wait until the process of a status (proc(5)) has ended, though its shell may not know."""
