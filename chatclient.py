@@ -339,8 +339,6 @@ READ_BYTES = 4096  # of the keyboard at once
 PIPED_CHARACTERS = 64 * 1024  # of a piped line, which may never end, no more are kept
 STUCK_SECONDS = 0.1  # for a slow reader of stdout or stderr, when the program has to end
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-# Ctrl-Z; fg; another size of the window, which has the row drawn anew.
-TERMINAL_SIGNALS = (signal.SIGTSTP, signal.SIGCONT, signal.SIGWINCH)
 SIGNAL_STATUS = 128  # and the signal's number: the exit status of what a signal ended
 ERASE = "\r\x1b[K"  # the last row of the screen (ECMA-48, EL)
 MARK_PASTES, MARK_NO_PASTES = "\x1b[?2004h", "\x1b[?2004l"  # with PASTE and PASTED (xterm)
@@ -377,7 +375,8 @@ class Person:
 
     def __enter__(self) -> Person:
         """From now on signals are only noted, and the terminal passes on keys."""
-        for signum in (*ENDING_SIGNALS, *(TERMINAL_SIGNALS if self.has_row else ())):
+        others = (signal.SIGTSTP, signal.SIGWINCH) if self.has_row else ()
+        for signum in (*ENDING_SIGNALS, signal.SIGCONT, *others):
             if signal.getsignal(signum) != signal.SIG_IGN:  # by nohup, or a script's &
                 signal.signal(signum, lambda *_: None)  # its number in the pipe says it all
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
@@ -392,10 +391,13 @@ class Person:
         self.forget_typed()  # so that a shell does not get it
 
     def take_terminal(self) -> None:
-        """Have the terminal pass on keys, without echo. In the background the system stops the
-        process at that; the SIGCONT that continues it has the terminal taken again."""
+        """Have the terminal pass on keys, without echo. In the background the process stops until
+        it is not in the background any more."""
+        while self.has_row and in_background():
+            if not self.stop():
+                return
         if self.has_row:
-            with contextlib.suppress(termios.error):  # SIGCONT came, or the terminal has hung up
+            with contextlib.suppress(termios.error):  # the terminal has hung up
                 modes = termios.tcgetattr(KEYBOARD)
                 found = self.modes_found or [*modes]  # at a second SIGCONT, modes are not as found
                 iflag, lflag = 0, 3  # places in the list (termios(3))
@@ -414,34 +416,45 @@ class Person:
             self.modes_found = []
             self.write(STDOUT, ERASE + MARK_NO_PASTES)
 
-    def stop(self) -> None:
-        """Stop the process, as Ctrl-Z does, until it is continued."""
-        if KEYBOARD in self.wait_once([KEYBOARD], [], 0):
-            self.read_keyboard()  # what was typed before it
-        self.leave_terminal()
-        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTSTP)
-        signal.signal(signal.SIGTSTP, lambda *_: None)
-        # At a SIGCONT, obey_signals() takes the terminal again, but not if a signal that ends the
-        # program came as well. A shell sends one, but where there is none the process did not stop.
-        os.kill(os.getpid(), signal.SIGCONT)
+    def stop(self) -> bool:
+        """Stop the process, as Ctrl-Z does, until it is continued. Tell whether it was: where
+        nobody could continue it (setpgid(2), orphaned), or it has to end, it does not stop."""
+        handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTSTP])
+        os.kill(os.getpid(), signal.SIGTSTP)  # pending; a SIGCONT from now on takes it back
+        self.read_signals()  # so that a SIGTERM and its SIGCONT cannot both come too early
+        if self.must_end:
+            return False
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTSTP])
+        signal.signal(signal.SIGTSTP, handler)
+        return signal.SIGCONT in self.read_signals()
+
+    def read_signals(self) -> set[int]:
+        """Return the signals that have come, and note if one of them ends the program. Only the
+        first one that ends it counts."""
+        signals: set[int] = set()
+        with contextlib.suppress(OSError):
+            signals = set(os.read(self.signals, READ_BYTES))
+        ending = signals.intersection(ENDING_SIGNALS)
+        if ending and not self.must_end:
+            self.must_end = Ended("you quit", QUIT, SIGNAL_STATUS + min(ending))
+            # In the background, a use of the terminal would stop the process.
+            signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+            signal.signal(signal.SIGTTIN, signal.SIG_IGN)
+        return signals
 
     def obey_signals(self) -> None:
-        """Do what the signals ask for that have come, or note that the program has to end. Of the
-        signals that end it only the first one counts."""
-        with contextlib.suppress(OSError):
-            # Those that come at once come in any order. The ones that end it have lower numbers.
-            for signum in sorted(set(os.read(self.signals, READ_BYTES))):
-                if self.must_end:
-                    break
-                if signum in ENDING_SIGNALS:
-                    self.must_end = Ended("you quit", QUIT, SIGNAL_STATUS + signum)
-                    # In the background, a use of the terminal would stop the process.
-                    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
-                elif signum == signal.SIGTSTP:
-                    self.stop()
-                elif signum == signal.SIGCONT:
-                    self.take_terminal()
+        """Do what the signals ask for that have come, or note that the program has to end."""
+        signals = self.read_signals()
+        if self.must_end:
+            return
+        if signal.SIGTSTP in signals:
+            if KEYBOARD in self.wait_once([KEYBOARD], [], 0):
+                self.read_keyboard()  # what was typed before Ctrl-Z
+            self.leave_terminal()
+            self.stop()
+        if signals & {signal.SIGTSTP, signal.SIGCONT}:
+            self.take_terminal()
 
     def end_if_asked(self) -> None:
         """Raise Ended if the program has to end."""
@@ -494,11 +507,9 @@ class Person:
 
     def read_keyboard(self) -> None:
         """Read once what was typed. The end of the input is a line `\\quit`."""
-        if in_background():
-            # It stops until `fg`. A read would stop it, too, but after `fg` wait for another line.
-            os.kill(os.getpid(), signal.SIGTTIN)
-            if not in_background():
-                return  # else nobody could continue it, and the read fails
+        # A read in the background would stop it, too, but after `fg` wait for another line.
+        if in_background() and self.stop():
+            return  # where nobody could continue it, the read fails
         try:
             data = os.read(KEYBOARD, READ_BYTES)
         except BlockingIOError:  # another process has set it non-blocking, and was faster

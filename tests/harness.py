@@ -615,6 +615,16 @@ class TerminalTest(ChatTest):
         program.type(keys)
         program.wait_for_row(row)
 
+    def wait_until_stopped(self, shell: Program) -> None:
+        """Wait until a shell tells that its job is stopped."""
+
+        def is_stopped() -> bool:
+            shell.type("jobs\r")
+            shown = shell.at().expect(r"(?s)jobs\r\n(.*?)[$%] ").group(1)
+            return re.search(b"(?i)stopped|suspended", shown) is not None
+
+        self.wait_for(is_stopped, lambda: "the client is stopped")
+
     def say(self, program: Program, partner: Partner, text: str) -> None:
         """Type a message at one's turn, and see that it was sent, and the turn is over."""
         program.type(text + ENTER)

@@ -3,6 +3,7 @@ where there is no row."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import re
@@ -492,16 +493,6 @@ class CtrlZ(TerminalTest):
             partner.close()
             program.kill()
 
-    def wait_until_stopped(self, shell: Program) -> None:
-        """Wait until a shell tells that its job is stopped."""
-
-        def is_stopped() -> bool:
-            shell.type("jobs\r")
-            shown = shell.at().expect(r"(?s)jobs\r\n(.*?)[$%] ").group(1)
-            return re.search(b"(?i)stopped|suspended", shown) is not None
-
-        self.wait_for(is_stopped, lambda: "the client is stopped")
-
     def suspend(self, program: Program) -> None:
         """Type Ctrl-Z, and see the shell, and its terminal in order."""
         program.type(CTRL_Z)
@@ -691,12 +682,13 @@ class WholeLines(TerminalTest):
         client, partner = self.client_at_turn(flags=("-I", "-c", NO_READLINE))
         self.say(client, partner, "hello")
 
-    @on_linux
-    def test_fg_after_a_while_in_the_background_makes_it_deaf_to_nothing(self) -> None:
-        listener = self.listener()
-        shell = self.start("dash", "-i", terminal="in out err", env={"PS1": "$ ", "TERM": "dumb"})
+    @contextlib.contextmanager
+    def in_background_of_dash(self) -> Iterator[tuple[Program, Partner]]:
+        """Give a shell and a client's server by hand. The client was brought to the background."""
         if not shutil.which("dash"):
             self.skipTest("there is no dash here")
+        listener = self.listener()
+        shell = self.start("dash", "-i", terminal="in out err", env={"PS1": "$ ", "TERM": "dumb"})
         shell.at().expect(r"[$] ")
         shell.type(f"{sys.executable} -I {CLIENT} 127.0.0.1 {listener.getsockname()[1]}\r")
         partner = self.accept(listener)
@@ -709,14 +701,27 @@ class WholeLines(TerminalTest):
         shell.at().expect("(?i)(stopped|suspended)(.|\r|\n)*[$] ")
         shell.type("bg\r")
         shell.at().expect("[$] ")
-        for _ in range(3):  # one of which may make the client stop
-            shell.type("echo in the $((1 + 1))nd line\r")
-        shell.type("fg\r")
-        shell.at().expect(rf"{CLIENT.name}")
-        partner.send("are you there?\n")
-        shell.at().expect(r"server> are you there")
-        partner.quit()
-        shell.at().expect(r"server quit")
+        yield shell, partner
+        partner.close()
+
+    @on_linux
+    def test_fg_after_a_while_in_the_background_makes_it_deaf_to_nothing(self) -> None:
+        with self.in_background_of_dash() as (shell, partner):
+            for _ in range(3):  # one of which may make the client stop
+                shell.type("echo in the $((1 + 1))nd line\r")
+            shell.type("fg\r")
+            shell.at().expect(rf"{CLIENT.name}")
+            partner.send("are you there?\n")
+            shell.at().expect(r"server> are you there")
+            partner.quit()
+            shell.at().expect(r"server quit")
+
+    @on_linux
+    def test_a_client_that_a_read_in_the_background_stopped_says_goodbye_when_it_is_killed(self) -> None:
+        with self.in_background_of_dash() as (shell, partner):
+            self.wait_until_stopped(shell)  # by what is typed to the shell
+            shell.type("kill %1; kill -CONT %1\r")
+            self.assertEqual(partner.line(), QUIT)
 
 
 NO_READLINE = """if True:
