@@ -31,7 +31,7 @@ TYPE_CHECKING = False  # importing typing would take a fifth of the start-up
 if TYPE_CHECKING:
     from typing import Any, Callable, List, NoReturn, Union
 
-    Files = List[Union[int, socket.socket]]  # for select(): descriptors, and what has one
+    Files = List[Union[int, socket.socket]]  # for select(): descriptors and sockets
 
 # Not the docstring, which `python3 -OO` drops.
 HELP = """Connect to a chatserve, and chat with the person there, in turns. Once picked up, give a
@@ -39,7 +39,7 @@ username; then each side sends a line after the other, you first. The line \\qui
 time, ends the conversation, and so does Ctrl-D."""
 CONNECT_SECONDS = 10  # for each address of the host
 TIMEOUT = (TimeoutError, socket.timeout)  # they are the same since Python 3.10
-MOST_TELLING = (ConnectionRefusedError, TIMEOUT)  # reasons why one cannot connect
+MOST_TELLING = (ConnectionRefusedError, TIMEOUT)  # of the reasons why one cannot connect, in order
 
 
 def main() -> int:
@@ -53,15 +53,15 @@ def main() -> int:
         return 1
     if not re.fullmatch("[0-9]{1,5}", args.port) or not 1 <= int(args.port) <= 65535:
         parser.error(f"PORT is a number from 1 to 65535, not {args.port!r}")
-    host = args.host or "''"  # so that it can be seen in a notice
-    where = f"{host} port {args.port}"
+    where = (args.host or "''") + f" port {args.port}"  # so that it can be seen in a notice
     try:
         person = Person()  # before any socket, which might get the number of a closed stream
         sock = connect(args.host, int(args.port))
     except TIMEOUT as error:
         cannot(f"connect to {where}: {why(error)}; it may be busy: try again later")
     except (OSError, UnicodeError) as error:
-        cannot(f"connect to {where}: {why(error)}; check host and port, and that chatserve runs there")
+        hint = "check host and port, and that chatserve runs there"
+        cannot(f"connect to {where}: {why(error)}; {hint}")
     with person:
         peer = Peer(sock, where)
         try:
@@ -105,9 +105,9 @@ def introduce(person: Person, peer: Peer) -> str:
     """Wait to be picked up by the server, and give it a username; return that."""
     person.notice(f"waiting to be picked up by {peer.name}")
     try:
-        greeting = hear(person, peer, "you have not been picked up yet", FOREVER)
+        greeting = hear(person, peer, "you have not been picked up yet")
     except Ended as end:
-        if peer.gone in ("", "quit"):
+        if peer.gone in ("", "quit"):  # the person ended it, or a chatserve did
             raise
         hint = "perhaps no chatserve is there, but a tunnel with nothing behind it"
         raise Ended(f"{end.notice} before it picked you up; {hint}") from None
@@ -139,10 +139,10 @@ def take_turns(person: Person, peer: Peer, name: str) -> NoReturn:
     `name` is the person's."""
     while True:
         text = ask(person, peer, f"{name}> ", message_fault)
-        if person.has_row:  # so that an arrow brings it back
+        if person.has_row:  # so that arrow up brings it back
             person.row.remember(text)
         say(person, peer, text)
-        show(person, peer, hear(person, peer, f"it is the turn of {peer.name}", FOREVER))
+        show(person, peer, hear(person, peer, why_not_sent=f"it is the turn of {peer.name}"))
 
 
 def ask(person: Person, peer: Peer, prompt: str, find_fault: Callable[[str], str]) -> str:
@@ -150,12 +150,15 @@ def ask(person: Person, peer: Peer, prompt: str, find_fault: Callable[[str], str
     what is wrong, or "". Raise Ended if meanwhile the peer ends the conversation, or the person."""
     person.prompt = prompt  # until the line is finished
     while True:
-        while peer.gone:  # until nothing is left to show, and take_line() raises Ended
+        while peer.gone:  # until take_line() raises Ended, as nothing is left to show
             show(person, peer, peer.take_line())
         line = typed_line(person)
         if line is None:
             person.wait([peer.sock, KEYBOARD], [], FOREVER)
-            peer.receive_ahead()
+            peer.receive()
+            if len(peer.received) > AHEAD_BYTES and not peer.gone:
+                wrong = f"over {AHEAD_BYTES // 1024} KiB out of turn"
+                raise Ended(f"{peer.name} broke a rule: {wrong}", farewell=QUIT)
             continue
         wrong = find_fault(line) if line.strip() else "nothing but white space"
         if not wrong:
@@ -172,14 +175,14 @@ def say(person: Person, peer: Peer, line: str) -> None:
     peer.send(f"{line}\n")
     while peer.unsent:
         person.wait([], [peer.sock], FOREVER)
-        peer.send("")  # what is unsent
+        peer.send("")  # but what is unsent
         refuse_lines(person, "your last line is still on its way")
 
 
-def hear(person: Person, peer: Peer, why_not_sent: str, seconds: float) -> str:
+def hear(person: Person, peer: Peer, why_not_sent: str, seconds: float = FOREVER) -> str:
     """Return the peer's next line. Raise Ended if none can come any more, and TimeoutError if it
     has not come within so many seconds. What the person types meanwhile is not sent, and
-    `why_not_sent` is told."""
+    `why_not_sent` is told. After a longer wait the bell rings."""
     began = time.monotonic()
     while not peer.has_line():
         person.wait([peer.sock], [], began + seconds)
@@ -196,14 +199,14 @@ def show(person: Person, peer: Peer, text: str) -> None:
     if wrong := message_fault(text):
         raise Ended(f"{peer.name} broke a rule: {wrong}", farewell=QUIT)
     person.write_line(STDOUT, f"{peer.name}> {harmless(text)}")
-    person.end_if_asked()  # where stdout is lost, or a signal came, the next line is not shown
+    person.raise_if_must_end()  # before the next line is shown
 
 
 def typed_line(person: Person) -> str | None:
     """Return a line that the person has typed, or None. Raise Ended if it is `\\quit`."""
     line = person.take_line()
     if line is not None and line.strip() == QUIT:
-        person.finish_line()  # a text that is left in the row counts as half typed
+        person.finish_line()  # else converse() would take it for a line that is half typed
         raise Ended("you quit", farewell=QUIT, status=0)
     return line
 
@@ -223,8 +226,8 @@ def close(person: Person, peer: Peer, end: Ended) -> None:
 
 class Ended(Exception):
     """The conversation is over. `notice` tells who ended it, and how; `farewell` is the last line
-    that the peer is still to be sent, "" for none; `status` is a client's exit status: over
-    SIGNAL_STATUS if a signal ended the program."""
+    that the peer is still to be sent, "" for none; `status` is a client's exit status: over 128 if
+    a signal ended the program."""
 
     def __init__(self, notice: str, farewell: str = "", status: int = 1) -> None:
         self.notice = notice
@@ -232,7 +235,7 @@ class Ended(Exception):
         self.status = status
 
 
-AHEAD_BYTES = 64 * 1024  # that may wait for the peer's next turns, or be one line, and no more
+AHEAD_BYTES = 64 * 1024  # at most, of lines that came out of turn, or of a line without an end
 GOODBYE_SECONDS = 1.0  # for the last line to arrive, at most
 LIVENESS = {  # a host that vanished is given up in a minute (tcp(7))
     "SO_KEEPALIVE": 1,  # on
@@ -243,12 +246,12 @@ LIVENESS = {  # a host that vanished is given up in a minute (tcp(7))
 }
 # The line that ends a conversation, or one in which telnet's Ctrl-C came (RFC 854).
 QUIT_LINE = re.compile(rb"^(\\quit\r?\n|.*\xff\xf4)", re.MULTILINE)
-# Telnet's other commands: an option, a subnegotiation (which is short), or one of two bytes; and the
-# only one in which there may be a newline, when its end has not come.
+# Telnet's other commands: an option, a subnegotiation (which is short), or one of two bytes.
 TELNET = re.compile(
-    rb"\xff([\xfb-\xfe].|\xfa([^\xff]|\xff\xff){0,500}\xff\xf0|[^\xf4\xfa-\xfe])", re.DOTALL
+    rb"\xff([\xfb-\xfe].|\xfa([^\xff]|\xff\xff){0,500}\xff\xf0|[\xec-\xf3\xf5-\xf9\xff])", re.DOTALL
 )
-TELNET_START = re.compile(rb"\xff\xfa([^\xff]|\xff\xff){0,500}\xff?\Z")
+# A subnegotiation whose end has not come. A newline in it does not end a line.
+UNFINISHED_TELNET = re.compile(rb"\xff\xfa([^\xff]|\xff\xff){0,500}\xff?\Z")
 
 
 class Peer:
@@ -259,7 +262,7 @@ class Peer:
         self.name = name  # its address, until it has another
         self.received = b""  # what has come and was not taken yet
         self.unsent = b""  # what the connection has not taken yet
-        self.gone = ""  # how it ended, behind what was received: "quit", "left", "was lost (...)"
+        self.gone = ""  # how it ended, after what was received: "quit", "left", "was lost (...)"
         for option, value in LIVENESS.items():
             level = socket.IPPROTO_TCP if option.startswith("TCP") else socket.SOL_SOCKET
             with contextlib.suppress(AttributeError, OSError):  # a system may not have the option
@@ -269,16 +272,14 @@ class Peer:
         """Tell whether there is a line, or one that is too long to wait for its end, or the end."""
         if self.gone or len(self.received) > AHEAD_BYTES:
             return True
-        return b"\n" in TELNET_START.sub(b"", self.received)
+        return b"\n" in UNFINISHED_TELNET.sub(b"", self.received)
 
     def take_line(self) -> str:
-        """Return the next line, or what there is of it. Raise Ended if there is nothing any more."""
+        """Return the next line, or what there is of it. Raise Ended if nothing is left."""
         if self.gone and not self.received:
             raise Ended(f"{self.name} {self.gone}", status=0 if self.gone == "quit" else 1)
         line, _, self.received = self.received.partition(b"\n")
-        if line.endswith(b"\r"):
-            line = line[:-1]
-        return line.decode("utf-8", "replace")
+        return re.sub(rb"\r\Z", b"", line).decode("utf-8", "replace")
 
     def receive(self) -> None:
         """Receive once what has come, if anything has, up to the end of the conversation."""
@@ -287,23 +288,17 @@ class Peer:
         except BlockingIOError:
             return
         except OSError as error:
+            data = b""
             self.gone = f"was lost ({why(error)})"
-            return
         if not data:
-            self.gone = "left"
-        # A command whose rest has not come stays until it has.
+            self.gone = self.gone or "left"
+        # A telnet command whose rest has not come stays until it has.
         self.received = TELNET.sub(b"", self.received + data)
-        end = QUIT_LINE.search(self.received if data else self.received + b"\n")
+        # The last line may lack its newline.
+        end = QUIT_LINE.search(self.received + b"\n" if self.gone else self.received)
         if end:
             self.gone = "quit"
             self.received = self.received[: end.start()]
-
-    def receive_ahead(self) -> None:
-        """Receive once what has come out of turn. Raise Ended if there is too much of it."""
-        self.receive()
-        if len(self.received) > AHEAD_BYTES and not self.gone:
-            wrong = f"over {AHEAD_BYTES // 1024} KiB out of turn"
-            raise Ended(f"{self.name} broke a rule: {wrong}", farewell=QUIT)
 
     def send(self, text: str) -> None:
         """Send what is unsent and then a text, as much as the connection takes at once. Where that
@@ -315,7 +310,7 @@ class Peer:
             pass
         except OSError as error:
             self.unsent = b""
-            self.receive()
+            self.receive()  # what came before the failure is still shown
             self.gone = self.gone or f"was lost ({why(error)})"
 
     def say_goodbye(self, farewell: str) -> None:
@@ -358,48 +353,48 @@ class Person:
         for stream in streams:
             if stream is None:  # it is closed: no socket may get its number
                 os.open(os.devnull, os.O_RDWR)
-        self.signals, signals_in = os.pipe()
-        os.set_blocking(self.signals, False)
+        self.signal_pipe, signals_in = os.pipe()
+        os.set_blocking(self.signal_pipe, False)
         os.set_blocking(signals_in, False)
         signal.set_wakeup_fd(signals_in, warn_on_full_buffer=False)
+        self.signals: set[int] = set()  # that have come, and are still to be obeyed
         self.encodings = [stream.encoding if stream else "utf-8" for stream in streams]
         self.decoder = codecs.getincrementaldecoder(self.encodings[KEYBOARD])("replace")
         self.at_terminal = os.isatty(KEYBOARD)
         knows_escapes = os.environ.get("TERM", "") not in ("", "dumb")
         self.has_row = self.at_terminal and os.isatty(STDOUT) and knows_escapes
-        self.row = Row([])
+        self.row = Row()
         self.typed = ""  # where there is no row
         self.prompt = ""  # at one's own turn
-        self.modes_found: list[Any] = []  # the terminal's, as found, while others are set
+        self.modes_found: list[Any] = []  # the terminal's, as found; none while there is no row
         self.must_end: Ended | None = None  # why the program has to end, once it has to
 
-    def __enter__(self) -> Person:
+    def __enter__(self) -> None:
         """From now on signals are only noted, and the terminal passes on keys."""
         others = (signal.SIGTSTP, signal.SIGWINCH) if self.has_row else ()
         for signum in (*ENDING_SIGNALS, signal.SIGCONT, *others):
             if signal.getsignal(signum) != signal.SIG_IGN:  # by nohup, or a script's &
                 signal.signal(signum, lambda *_: None)  # its number in the pipe says it all
+        # A client has blocked them since it is connected.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
         self.take_terminal()
-        return self
 
     def __exit__(self, *_: object) -> None:
-        """Give the terminal back. From now on no signal changes anything, such as the exit status."""
-        self.must_end = self.must_end or Ended("")  # so that nothing is waited for, either
+        """Give the terminal back. From now on no signal changes anything, not the exit status."""
+        self.must_end = self.must_end or Ended("")  # so that no reader of stdout is waited for
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
         self.leave_terminal()
         self.forget_typed()  # so that a shell does not get it
 
     def take_terminal(self) -> None:
-        """Have the terminal pass on keys, without echo. In the background the process stops until
-        it is not in the background any more."""
-        while self.has_row and in_background():
-            if not self.stop():
-                return
-        if self.has_row:
+        """Have the terminal pass on keys, without echo. In the background stop. The SIGCONT that
+        continues the process has obey_signals() call this again."""
+        if self.has_row and in_background():
+            self.stop(background=True)
+        elif self.has_row:
             with contextlib.suppress(termios.error):  # the terminal has hung up
                 modes = termios.tcgetattr(KEYBOARD)
-                found = self.modes_found or [*modes]  # at a second SIGCONT, modes are not as found
+                found = self.modes_found or [*modes]  # at a second SIGCONT these modes are ours
                 iflag, lflag = 0, 3  # places in the list (termios(3))
                 modes[iflag] &= ~(termios.IXON | termios.ICRNL)
                 modes[lflag] &= ~(termios.ICANON | termios.ECHO | termios.IEXTEN)
@@ -416,54 +411,57 @@ class Person:
             self.modes_found = []
             self.write(STDOUT, ERASE + MARK_NO_PASTES)
 
-    def stop(self) -> bool:
-        """Stop the process, as Ctrl-Z does, until it is continued. Tell whether it was: where
-        nobody could continue it (setpgid(2), orphaned), or it has to end, it does not stop."""
+    def stop(self, background: bool) -> bool:
+        """Stop the process, with those that were started together with it, as Ctrl-Z does, or
+        because it is in the background. Return True once it is continued, and False if it has to
+        end, or if it did not stop, as nobody could continue it (setpgid(2), orphaned)."""
         handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        # If `fg`, or a SIGTERM and its SIGCONT, came right before the process stops, it would stay
+        # stopped. Therefore SIGTSTP is sent while it is blocked, and waits. What came before is
+        # seen then, and a SIGCONT that comes later cancels it (POSIX, 2.4.1).
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTSTP])
-        os.kill(os.getpid(), signal.SIGTSTP)  # pending; a SIGCONT from now on takes it back
-        self.read_signals()  # so that a SIGTERM and its SIGCONT cannot both come too early
-        if self.must_end:
-            return False
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTSTP])
+        os.killpg(os.getpgrp(), signal.SIGTSTP)
+        self.read_signals()
+        if self.must_end or (background and not in_background()):
+            os.killpg(os.getpgrp(), signal.SIGCONT)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTSTP])  # here the process stops
         signal.signal(signal.SIGTSTP, handler)
-        return signal.SIGCONT in self.read_signals()
+        self.read_signals()
+        return signal.SIGCONT in self.signals and not self.must_end
 
-    def read_signals(self) -> set[int]:
-        """Return the signals that have come, and note if one of them ends the program. Only the
-        first one that ends it counts."""
-        signals: set[int] = set()
+    def read_signals(self) -> None:
+        """Read which signals have come, and note if one of them ends the program. A second one that
+        does so changes nothing."""
         with contextlib.suppress(OSError):
-            signals = set(os.read(self.signals, READ_BYTES))
-        ending = signals.intersection(ENDING_SIGNALS)
+            self.signals.update(os.read(self.signal_pipe, READ_BYTES))
+        ending = self.signals.intersection(ENDING_SIGNALS)
         if ending and not self.must_end:
             self.must_end = Ended("you quit", QUIT, SIGNAL_STATUS + min(ending))
-            # In the background, a use of the terminal would stop the process.
-            signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+            # From now on a use of the terminal does not stop the process in the background.
             signal.signal(signal.SIGTTIN, signal.SIG_IGN)
-        return signals
+            signal.signal(signal.SIGTTOU, signal.SIG_IGN)
 
     def obey_signals(self) -> None:
-        """Do what the signals ask for that have come, or note that the program has to end."""
-        signals = self.read_signals()
+        """Do what the signals ask for that have come, unless the program has to end."""
+        signals = self.signals
+        self.signals = set()
         if self.must_end:
             return
         if signal.SIGTSTP in signals:
-            if KEYBOARD in self.wait_once([KEYBOARD], [], 0):
-                self.read_keyboard()  # what was typed before Ctrl-Z
+            self.read_keyboard()  # what was typed before Ctrl-Z
             self.leave_terminal()
-            self.stop()
+            self.stop(background=False)
         if signals & {signal.SIGTSTP, signal.SIGCONT}:
             self.take_terminal()
 
-    def end_if_asked(self) -> None:
+    def raise_if_must_end(self) -> None:
         """Raise Ended if the program has to end."""
         if self.must_end:
             raise self.must_end
 
     def cannot_go_on(self, trouble: str) -> None:
         """Tell of a trouble, and note that the program has to end, unless it has to already."""
-        self.obey_signals()  # a terminal that has hung up is no trouble of its own
+        self.read_signals()  # if the terminal has hung up, SIGHUP is what is told
         if not self.must_end:
             self.must_end = Ended("you quit", QUIT)
             self.notice(trouble)
@@ -472,14 +470,15 @@ class Person:
         """Wait until something can be read or written, or a signal comes, for so many seconds at
         most. Return what can be read or written."""
         timeout = None if seconds == FOREVER else seconds
+        readers = [self.signal_pipe, *readers]
         try:
-            readable, writable, _ = select.select([self.signals, *readers], writers, [], timeout)
+            readable, writable, _ = select.select(readers, writers, [], timeout)
         except (OSError, ValueError) as error:  # ValueError: a descriptor beyond 1023
             self.cannot_go_on(f"cannot wait any longer: {why(error)}")
             return writers  # so that the notice of this is written
-        if self.signals in readable:
-            self.obey_signals()
-            readable = []  # to look again, as a shell may have read the keyboard meanwhile
+        if self.signal_pipe in readable:
+            readable.remove(self.signal_pipe)
+            self.read_signals()
         return readable + writable
 
     def wait(self, readers: Files, writers: Files, deadline: float) -> bool:
@@ -490,26 +489,31 @@ class Person:
         if self.at_terminal:
             readers = [*readers, KEYBOARD]
         while True:
-            # This comes first, as the row also reads keys that waited behind an Enter.
-            has_line = KEYBOARD in readers and ("\n" in self.typed or self.row.has_line())
+            self.obey_signals()
+            has_line = self.row.read_keys() or "\n" in self.typed
             self.draw()
-            self.end_if_asked()  # a signal may also have come while the row was drawn
-            if has_line:
+            self.raise_if_must_end()
+            if has_line and KEYBOARD in readers:
                 return False
-            seconds = deadline - time.monotonic()
-            if seconds <= 0:
-                raise TimeoutError
+            if self.signals:  # they came while the row was drawn
+                continue
+            seconds = max(0.0, deadline - time.monotonic())
             ready = self.wait_once(readers, writers, seconds)
             if KEYBOARD in ready:
                 self.read_keyboard()
-            elif ready:
+            if any(file != KEYBOARD for file in ready):
                 return True
+            if not ready and seconds == 0:
+                raise TimeoutError
 
     def read_keyboard(self) -> None:
-        """Read once what was typed. The end of the input is a line `\\quit`."""
-        # A read in the background would stop it, too, but after `fg` wait for another line.
-        if in_background() and self.stop():
-            return  # where nobody could continue it, the read fails
+        """Read once what was typed, if anything was."""
+        # In the background the system would stop the process in read(). After `fg` that would go
+        # on, and wait for another line. The line that was there may be one that the shell has read.
+        if in_background() and self.stop(background=True):
+            return  # where nobody could continue it, read() fails
+        if KEYBOARD not in self.wait_once([KEYBOARD], [], 0):
+            return
         try:
             data = os.read(KEYBOARD, READ_BYTES)
         except BlockingIOError:  # another process has set it non-blocking, and was faster
@@ -518,32 +522,38 @@ class Person:
             data = b""
             self.at_terminal = False
         text = self.decoder.decode(data, not data)
-        if not data:  # Ctrl-D where there is no row, a terminal that has hung up, a pipe's end
-            self.obey_signals()  # if a terminal has hung up, SIGHUP is what counts
-            self.forget_typed()  # half a line before a Ctrl-D; before the end of a pipe it is a line
-            text = f"{QUIT}\n" if self.at_terminal else f"\n{QUIT}\n"
-            self.at_terminal = self.at_terminal and os.isatty(KEYBOARD)
-        if self.has_row:
+        if not data:
+            self.end_input()
+        elif self.has_row:
             self.row.type(text)
         else:
-            text = text.replace("\r", "\n")
-            self.typed = self.typed[:PIPED_CHARACTERS] + text
+            self.typed = self.typed[:PIPED_CHARACTERS] + text.replace("\r", "\n")
+
+    def end_input(self) -> None:
+        """Take the end of the input as a line `\\quit`."""
+        self.read_signals()  # if the terminal has hung up, SIGHUP is what is told
+        if self.has_row:
+            self.row.end()
+        elif self.at_terminal:  # Ctrl-D; half a line before it is dropped
+            self.typed = f"{QUIT}\n"
+        else:  # the last line may lack its newline
+            self.typed += f"\n{QUIT}\n"
+        self.at_terminal = self.at_terminal and os.isatty(KEYBOARD)
 
     def take_line(self) -> str | None:
         """Return the next line typed, or None. In the row it also stays, until it is finished."""
         if self.has_row:
             return self.row.take_line()
-        line, end, rest = self.typed.partition("\n")
-        if not end:
+        if "\n" not in self.typed:
             return None
-        self.typed = rest
+        line, _, self.typed = self.typed.partition("\n")
         return line
 
     def forget_typed(self) -> None:
         """Forget what was typed at a terminal: it was meant for another reader."""
-        if self.at_terminal and not in_background():
+        if self.at_terminal and not in_background():  # where it is the shell's
             self.typed = ""
-            self.row = Row(self.row.history[:-1])
+            self.row.forget()
             with contextlib.suppress(termios.error):  # it has hung up
                 termios.tcflush(KEYBOARD, termios.TCIFLUSH)
 
@@ -590,7 +600,8 @@ class Person:
 
 
 ENTER, PASTE, PASTED, ESCAPE = "\r", "\x1b[200~", "\x1b[201~", "\x1b"
-BACKSPACE, DELETE, CTRL_D, CTRL_K, CTRL_U, CTRL_W = "\x7f", "\x1b[3~", "\x04", "\x0b", "\x15", "\x17"
+BACKSPACE, DELETE = "\x7f", "\x1b[3~"
+CTRL_D, CTRL_K, CTRL_U, CTRL_W = "\x04", "\x0b", "\x15", "\x17"
 UP, DOWN, RIGHT, LEFT, END, HOME = "\x1b[A", "\x1b[B", "\x1b[C", "\x1b[D", "\x1b[F", "\x1b[H"
 # Other codes of these keys. Terminals send those with ESC [ (CSI) with ESC O (SS3), too.
 CODES = {
@@ -609,7 +620,7 @@ EDITS: dict[str, Callable[[str, str], tuple[str, str]]] = {
     END: lambda before, behind: (before + behind, ""),
     CTRL_U: lambda before, behind: ("", behind),
     CTRL_K: lambda before, behind: (before, ""),
-    CTRL_W: lambda before, behind: (before[: before.rstrip().rfind(" ") + 1], behind),
+    CTRL_W: lambda before, behind: (before[: before.rstrip(" ").rfind(" ") + 1], behind),
 }
 EDITS[CTRL_D] = EDITS[DELETE]  # where there is no text, it is the end of the input
 # What was read is cut into characters and keys (ECMA-48, 5.4; xterm).
@@ -623,30 +634,33 @@ KEY = re.compile(
     r"|\r\n|.",
     re.DOTALL,
 )
-# The start of a key at the end of what was read. Its rest is waited for.
-KEY_START = re.compile(r"\x1b(\[M[^\x00-\x1f]{0,2}|\x1b?\[\[?[0-?]*[ -/]*|\x1b?O[0-?]*|\x1b)?")
+# What may go on, at the end of what was read: the start of some of these keys, up to their last
+# characters, which are waited for.
+KEY_START = re.compile(
+    r"\x1b(\[M[^\x00-\x1f]{0,2}|\x1b?\[\[?[0-?]*[ -/]*|\x1b?O[0-?]*|[P\]X^_][^\x00-\x1f]+\x1b?|\x1b)?"
+)
 SAVE_CURSOR, RESTORE_CURSOR = "\x1b7", "\x1b8"  # DECSC, DECRC
 
 
 class Row:
     """The line that is being typed. Keys go in; lines, and a drawing of one row, come out."""
 
-    def __init__(self, messages: list[str]) -> None:
+    def __init__(self) -> None:
         self.before = ""  # the text before the cursor
         self.behind = ""  # and behind it
         self.entered: str | None = None  # the line, from its Enter on, until it is taken
         self.unread = ""  # keys behind that Enter, or the start of a key whose rest has not come
-        self.last = ""  # the last character that was read
+        self.last = ""  # the last character that was read, as CR LF may come in two parts
         self.pasting = False  # whether the end of a paste has not come
-        self.history = [*messages, ""]  # the newest last, and behind them what was half typed
-        self.place = len(messages)  # the index in it of what is in the row
+        self.history = [""]  # the messages, the newest last; and the last entry: what is half typed
+        self.place = 0  # the index in it of what is in the row
 
     def text(self) -> str:
         return self.before + self.behind
 
     def type(self, keys: str) -> None:
         """Take in what was read from the keyboard at once."""
-        if self.last == "\r" and keys.startswith("\n"):  # a CR LF that came in two parts
+        if self.last == "\r" and keys.startswith("\n"):
             keys = keys[1:]
         elif keys in ("\r", "\n", "\r\n"):  # an Enter that comes alone was not pasted
             self.pasting = False
@@ -656,8 +670,8 @@ class Row:
         self.unread += keys
         self.read_keys()
 
-    def read_keys(self) -> None:
-        """Do what the unread keys say, up to an Enter."""
+    def read_keys(self) -> bool:
+        """Do what the unread keys say, up to an Enter. Tell whether there has been one."""
         end = 0
         for key in KEY.finditer(self.unread):
             if self.entered is not None or KEY_START.fullmatch(self.unread, end):
@@ -668,6 +682,7 @@ class Row:
             else:
                 self.press(CODES.get(key.group(), key.group()))
         self.unread = self.unread[end:]
+        return self.entered is not None
 
     def press(self, key: str) -> None:
         """Do what a key says that is no character. Most do nothing."""
@@ -675,12 +690,12 @@ class Row:
             self.pasting = key == PASTE
         elif key == "\t" or (self.pasting and key == ENTER):
             self.before += " "
-        elif self.pasting:
+        elif self.pasting:  # other keys in a paste do nothing, either
             pass
         elif key == ENTER:
             self.entered = self.text()
         elif key == CTRL_D and not self.text():
-            self.entered = QUIT
+            self.end()
         elif key in (UP, DOWN):
             self.recall(self.place + (1 if key == DOWN else -1))
         elif key in EDITS:
@@ -694,9 +709,9 @@ class Row:
             self.place = place
             self.before, self.behind = self.history[place], ""
 
-    def has_line(self) -> bool:
-        self.read_keys()
-        return self.entered is not None
+    def end(self) -> None:
+        """Take the end of the input as a line `\\quit`. What is half typed stays."""
+        self.entered = QUIT
 
     def take_line(self) -> str | None:
         """Return the line that was entered, or None. Its text stays until it is cleared."""
@@ -712,6 +727,12 @@ class Row:
         """Go on without text. Keys behind the last Enter still count."""
         self.before = self.behind = self.history[-1] = ""
         self.place = len(self.history) - 1
+
+    def forget(self) -> None:
+        """Forget what was typed, but no message, nor that a paste goes on."""
+        self.clear()
+        self.entered = None
+        self.unread = ""
 
     def drawing(self, prompt: str, columns: int) -> str:
         """Return what draws the prompt, and of the text what is near the cursor, in one row. The
@@ -754,8 +775,8 @@ def message_fault(text: str) -> str:
 
 
 def width(text: str) -> int:
-    """Return how many columns a text has on the screen, or more, as terminals differ in emoji that
-    have a variation selector (U+FE0F) or are joined to one."""
+    """Return how many columns a text has on the screen: not less, but more for some emoji, as
+    terminals differ in those with a variation selector (U+FE0F), and in those that are joined."""
     wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
     marks = sum(unicodedata.category(char) in ("Mn", "Me") for char in text.replace("\ufe0f", "_"))
     return len(text) + wide - marks

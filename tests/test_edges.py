@@ -171,6 +171,14 @@ class Telnet(ChatTest):
         partner.send(IAC + SB + b"x" * 2000 + b"\nhello\n")
         server.err.expect("alice broke a rule: ")
 
+    def test_a_byte_255_before_what_is_no_command_is_text_that_cannot_be_shown(self) -> None:
+        server, port = self.server()
+        partner = self.visitor(port)
+        partner.send(b"a\xff\r\nb\xffc\n")
+        server.out.expect("alice> a\ufffd\n")
+        partner.quit()
+        server.out.expect("alice> b\ufffdc\n")
+
     def test_the_interrupt_is_a_quit(self) -> None:
         interrupt = IAC + IP + IAC + DO + b"\x06"  # as telnet sends it, with a timing mark
         for said, shown, name in ((b"alice\nhello\n", "alice> hello\n", "alice"), (b"alice\nhello\nhalf", "alice> hello\n", "alice"),

@@ -189,6 +189,17 @@ class LeftOrLost(ChatTest):
         server.out.expect(lines[-1] + "\n")
         self.assertEqual(server.out.data.decode(), text)
 
+    def test_a_quit_without_its_newline_counts_also_before_a_reset(self) -> None:
+        server, port = self.server()
+        partner = self.visitor(port)
+        server.err.expect("is alice")
+        server.signal(signal.SIGSTOP)
+        partner.send(f"hello\n{QUIT}")
+        partner.reset()
+        server.signal(signal.SIGCONT)
+        server.err.expect(r"\* alice quit\n")
+        server.out.expect("^alice> hello\n$")
+
 
 class Goodbye(ChatTest):
     def test_the_last_line_arrives_although_input_is_unread(self) -> None:

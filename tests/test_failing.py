@@ -611,6 +611,20 @@ class LineEditing(MeddlingTest, TerminalTest):
                  for when in ("before", "after")]  # fmt: skip
         self.each_call(kinds, self.begin, self.finish, check)
 
+    def test_a_keyboard_that_fails_sends_nothing_that_is_half_typed(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            mark = pathlib.Path(folder, "from now on")
+            flags = meddling("keyboard", "EIO", f"os.path.exists({str(mark)!r})")
+            client, partner = self.client_at_turn(flags=flags)
+            self.type_and_see(client, "half a line", "alice> half a line")
+            mark.touch()
+            client.type("x")
+            self.assert_goodbye(partner)
+            partner.close()
+            self.assertEqual(client.status(), 0)
+            client.at().expect(r"alice> half a line\r\n[^\n]*\* you quit\r\n")
+            self.assert_calm(client)
+
     def test_sigquit_is_obeyed_as_the_other_signals(self) -> None:
         for program, partner, status in (
             (*self.client_at_turn(), 128 + signal.SIGQUIT), (*self.server_at_turn(), 0),

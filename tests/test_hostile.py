@@ -259,6 +259,11 @@ class Bounds(ChatTest):
             self.assertTrue(patience.lasts())
             time.sleep(0.01)  # nothing tells when it has read so much
         self.assertLess(memory(server.pid) - used, 8 << 20)
+        partner.close()
+        server.err.expect(r"\* alice left\n")
+        partner = self.visitor(port, "bob")
+        partner.send("hello\n")
+        server.out.expect("bob> hello\n")
         server.signal(signal.SIGINT)
         self.assert_goodbye(partner)
 
@@ -275,6 +280,17 @@ class Bounds(ChatTest):
             self.assertRegex(partner.rest(), rf"^{GREETING}: no username came in 1 s\n")
             server.err.expect(rf"127\.0\.0\.1 port \d+ {BROKE}no username came in 1 s\n")
             partner.close()
+
+    def test_a_username_that_came_in_time_counts_though_the_server_was_stopped(self) -> None:
+        copy = self.impatient(SERVER, "USERNAME_SECONDS", 0.5)
+        server, port = self.server(script=copy)
+        partner = self.partner(port)
+        partner.line()
+        server.signal(signal.SIGSTOP)
+        partner.send("alice\n")
+        time.sleep(0.7)  # longer than it has for the username
+        server.signal(signal.SIGCONT)
+        server.err.expect("is alice\n")
 
 
 @on_linux

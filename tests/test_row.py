@@ -87,7 +87,7 @@ WHOLE = re.compile(r"\x1b[\]P]|\x1b[^\[O]|\x1b\Z")  # what has to come at once t
 
 def row_with(before: str, behind: str = "") -> Any:
     """Return a row in which a text was typed, with the cursor between two parts of it."""
-    row = chatserve.Row([])
+    row = chatserve.Row()
     for message in ("oldest", "newest"):
         row.remember(message)
     row.type(before + behind)
@@ -118,13 +118,32 @@ class Keys(unittest.TestCase):
                     self.assertEqual(state_of(text, [keys[:cut], keys[cut:]]), expected)
 
     def test_what_is_typed_behind_an_enter_waits_until_the_line_is_taken(self) -> None:
-        row = chatserve.Row([])
+        row = chatserve.Row()
         row.type("one\rtwo\rthr")
         self.assertEqual(row.take_line(), "one")
         row.clear()  # it was sent
         self.assertEqual(row.take_line(), "two")  # which was not, and stays
         self.assertIsNone(row.take_line())
         self.assertEqual(row.text(), "twothr")
+
+    def test_a_terminals_answer_in_two_parts(self) -> None:
+        for answer in ("\x1b]11;rgb:ffff/ffff/ffff\x07", "\x1bP>|xterm(1)\x1b\\"):
+            for cut in range(3, len(answer)):  # before, it might be Alt and a character
+                self.assertEqual(state_of("a|", [answer[:cut], answer[cut:] + "b"]), "ab|")
+        self.assertEqual(state_of("a|", ["\x1b]b", "c", ENTER]), "abc\nabc|")  # it was none
+
+    def test_what_is_forgotten_is_not_the_messages_nor_that_a_paste_goes_on(self) -> None:
+        row = row_with("half")
+        row.type(f"\r{PASTE}more\r")
+        row.forget()
+        self.assertIsNone(row.take_line())
+        row.type(f"{PASTE}one\r")
+        row.forget()
+        row.type(f"two\rthree{PASTED}")
+        self.assertIsNone(row.take_line())
+        self.assertEqual(row.text(), "two three")
+        row.type(UP)
+        self.assertEqual(row.text(), "newest")
 
     def test_esc_alone_leaves_nothing(self) -> None:
         self.assertEqual(state_of("a|", [ESCAPE, "b", ESCAPE, ENTER]), "ab\nab|")
@@ -187,7 +206,7 @@ class Drawing(unittest.TestCase):
         for columns in (20, 40, 80):
             row = row_with("you \u4f60\u597d", f"{ACCENT}!")
             self.assertEqual(self.draw(row, "bob> ", columns), (f"bob> you \u4f60\u597d{ACCENT}!", 13))
-            self.assertEqual(self.draw(chatserve.Row([]), "", columns), ("", 0))
+            self.assertEqual(self.draw(chatserve.Row(), "", columns), ("", 0))
 
     def test_a_longer_line_is_shown_around_the_cursor(self) -> None:
         for count in (500, 100_000):
@@ -245,7 +264,7 @@ class RandomKeys(unittest.TestCase):
     def feed(self, packets: list[str]) -> tuple[list[str], list[str], Any]:
         """Type packets. Each line that is entered is sent, or stays, in turn. Return the lines, the
         drawings at 30 columns when they are entered, and the row."""
-        row, lines, drawings = chatserve.Row([]), [], []
+        row, lines, drawings = chatserve.Row(), [], []
         for packet in packets:
             row.type(packet)
             while True:

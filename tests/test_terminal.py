@@ -539,6 +539,20 @@ class CtrlZ(TerminalTest):
             program.type("hello\r")
             self.assertEqual(partner.line(), "hello")
 
+    def test_fg_of_a_client_that_a_subshell_started_in_the_background(self) -> None:
+        if not shutil.which("bash"):
+            self.skipTest("there is no bash here")
+        listener = self.listener()
+        shell = self.start("bash", "--norc", "-i", terminal="in out err", env={"PS1": "$ "})
+        shell.at().expect(r"[$] ")
+        shell.type(f"({sys.executable} -I {CLIENT} 127.0.0.1 {listener.getsockname()[1]}; true) &\r")
+        self.wait_until_stopped(shell)
+        shell.type("fg\r")
+        self.accept(listener)
+        shell.at().expect("username> ")
+        shell.type("half")
+        shell.at().expect("username> half")
+
     def test_a_client_that_is_killed_while_it_is_stopped_says_goodbye(self) -> None:
         for program, partner in self.shells():
             self.suspend(program)
