@@ -194,7 +194,7 @@ class Program:
         terminal: str = "",
         env: dict[str, str] | None = None,
         prefix: tuple[str, ...] = (),
-        flags: tuple[str, ...] = ("-I",),
+        flags: tuple[str, ...] = ("-I", "-S"),  # -S, as to load what is installed takes long
         **options: Any,
     ) -> None:
         self.terminal: Stream | None = None

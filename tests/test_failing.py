@@ -94,7 +94,7 @@ END = re.compile(rf"^\* (?:you|server|alice|127\.0\.0\.1 port) ({HOW})$", re.M)
 
 def meddling(function: str, what: str, when: str) -> tuple[str, ...]:
     """Return Python's flags to meddle with the calls of a function."""
-    return ("-I", "-c", PRELUDE, function, what, when)
+    return ("-I", "-S", "-c", PRELUDE, function, what, when)
 
 
 class Outcome(NamedTuple):
@@ -218,7 +218,7 @@ class Client(MeddlingTest):
             ("close", "EIO", ALWAYS),
         )]  # fmt: skip
         for client in same:
-            with self.subTest(command=client.program.process.args[3:6]):  # type: ignore[index]
+            with self.subTest(command=client.program.process.args[5:7]):  # type: ignore[index]
                 outcome = self.finish(client)
                 self.assertTrue(outcome.meddled)
                 self.assertEqual(outcome, usual._replace(meddled=True))
@@ -436,7 +436,7 @@ class Sending(MeddlingTest):
         self.addCleanup(answers.close)
         answers.write(b"alice\n" + (b"y" * MESSAGE_LONGEST + b"\n") * 2000)
         answers.seek(0)
-        flags = ("-I", "-c", self.NARROW)
+        flags = ("-I", "-S", "-c", self.NARROW)
         if script == SERVER:
             program, port = self.server(stdin=answers, flags=flags)
             partner = self.partner(port)

@@ -14,7 +14,7 @@ import time
 
 from harness import (
     BROKE, CLIENT, DEADLINE, GOODBYE_SECONDS, GREETING,
-    MESSAGE_LONGEST, QUIT, SERVER, TOO_FAR_AHEAD, TOO_LONG, WAITING, ChatTest, Patience,
+    MESSAGE_LONGEST, ON_PYPY, QUIT, SERVER, TOO_FAR_AHEAD, TOO_LONG, WAITING, ChatTest, Patience,
     Partner, main, memory,
     on_linux, processor_seconds,
 )  # fmt: skip
@@ -258,7 +258,8 @@ class Bounds(ChatTest):
         while int(counts.read_text().split()[1]) < 50 << 20:
             self.assertTrue(patience.lasts())
             time.sleep(0.01)  # nothing tells when it has read so much
-        self.assertLess(memory(server.pid) - used, 8 << 20)
+        if not ON_PYPY:  # which frees memory when it likes
+            self.assertLess(memory(server.pid) - used, 8 << 20)
         partner.close()
         server.err.expect(r"\* alice left\n")
         partner = self.visitor(port, "bob")
