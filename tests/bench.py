@@ -32,9 +32,9 @@ for text in lines:
     print(f"{name}> {text.rstrip()}", flush=True)
     connection.sendall(input().encode() + b"\n")
 """
-IMPORTS = (
-    "import argparse, select, signal, socket, sys; print('* waiting on localhost port 1', file=sys.stderr)"
-)
+IMPORTS = """import argparse, codecs, contextlib, os, re, select, signal, socket, sys, termios, time, unicodedata
+print("* waiting on localhost port 1", file=sys.stderr)
+"""
 
 
 class Visitor(Partner):
@@ -93,7 +93,7 @@ def visits_per_second(count: int = 500) -> float:
 
 def seconds_to_start(script: pathlib.Path) -> float:
     begin = time.perf_counter()
-    server = Program(script, 0)
+    server = Program(script, 0, flags=("-I",))  # as a person starts it: not without site
     server.port()
     seconds = time.perf_counter() - begin
     server.kill()
