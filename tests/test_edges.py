@@ -280,7 +280,9 @@ class Lacking(TerminalTest):
             self.assertEqual(server.status(), 0)
             for program in (server, client):
                 self.assertRegex(program.err.all(), r"\A(\* [^\n]+\n)+\Z")
-            for script, arguments in ((SERVER, ("65536",)), (CLIENT, ("", "9")), (SERVER, ("--host", "", "0"))):
+            for script, arguments in (
+                (SERVER, ("65536",)), (CLIENT, ("", "9")), (CLIENT, ("127.0.0.1", "1")), (SERVER, ("--host", "", "0")),
+            ):  # fmt: skip
                 program = self.start(script, *arguments, flags=flags)
                 self.assertIn(program.status(), (1, 2))
                 self.assertNotRegex(program.err.all(), "Warning|Traceback|Exception")

@@ -137,6 +137,7 @@ class Keys(unittest.TestCase):
         row.type(f"\r{PASTE}more\r")
         row.forget()
         self.assertIsNone(row.take_line())
+        self.assertEqual(row.text(), "")
         row.type(f"{PASTE}one\r")
         row.forget()
         row.type(f"two\rthree{PASTED}")
