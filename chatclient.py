@@ -49,13 +49,13 @@ def main() -> int:
     parser.add_argument("port", metavar="PORT", help="a number from 1 to 65535")
     try:
         args = parser.parse_args()
-    except OSError:  # before Python 3.11, where --help cannot be written
+    except OSError:  # before Python 3.11, if --help cannot be written
         return 1
     if not re.fullmatch("[0-9]{1,5}", args.port) or not 1 <= int(args.port) <= 65535:
         parser.error(f"PORT is a number from 1 to 65535, not {args.port!r}")
-    where = (args.host or "''") + f" port {args.port}"  # so that it can be seen in a notice
+    where = (args.host or "''") + f" port {args.port}"  # so that an empty one is seen
     try:
-        person = Person()  # before any socket, which might get the number of a closed stream
+        person = Person()  # before any socket: it fills the numbers of closed streams
         sock = connect(args.host, int(args.port))
     except TIMEOUT as error:
         cannot(f"connect to {where}: {why(error)}; it may be busy: try again later")
@@ -84,8 +84,8 @@ def connect(host: str, port: int) -> socket.socket:
 
 
 def connect_to(family: int, address: tuple[Any, ...]) -> socket.socket:
-    """Return a connection to one address, or raise OSError. From then on a signal has to wait until
-    `with person` can obey it with a goodbye."""
+    """Return a connection to one address, or raise OSError. Once it is connected, the signals
+    that end a program are blocked until `with person` can answer them with a goodbye."""
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.settimeout(CONNECT_SECONDS)
@@ -146,11 +146,11 @@ def take_turns(person: Person, peer: Peer, name: str) -> NoReturn:
 
 
 def ask(person: Person, peer: Peer, prompt: str, find_fault: Callable[[str], str]) -> str:
-    """Return the next line that the person types and in which `find_fault` finds none: it returns
+    """Return the next line that the person types with which nothing is wrong: `find_fault` returns
     what is wrong, or "". Raise Ended if meanwhile the peer ends the conversation, or the person."""
     person.prompt = prompt  # until the line is finished
     while True:
-        while peer.gone:  # until take_line() raises Ended, as nothing is left to show
+        while peer.gone:  # show what is left; take_line() raises Ended behind the last line
             show(person, peer, peer.take_line())
         line = typed_line(person)
         if line is None:
@@ -181,10 +181,12 @@ def say(person: Person, peer: Peer, line: str) -> None:
 
 def hear(person: Person, peer: Peer, why_not_sent: str, seconds: float = FOREVER) -> str:
     """Return the peer's next line. Raise Ended if none can come any more, and TimeoutError if it
-    has not come within so many seconds. What the person types meanwhile is not sent, and
-    `why_not_sent` is told. After a longer wait the bell rings."""
+    has not come within so many seconds. What the person types meanwhile is refused, for
+    the reason `why_not_sent`. After a longer wait the bell rings."""
     began = time.monotonic()
     while not peer.has_line():
+        if time.monotonic() > began + seconds:  # also if bytes come all the time that are dropped
+            raise TimeoutError
         person.wait([peer.sock], [], began + seconds)
         peer.receive()
         refuse_lines(person, why_not_sent)
@@ -199,14 +201,14 @@ def show(person: Person, peer: Peer, text: str) -> None:
     if wrong := message_fault(text):
         raise Ended(f"{peer.name} broke a rule: {wrong}", farewell=QUIT)
     person.write_line(STDOUT, f"{peer.name}> {harmless(text)}")
-    person.raise_if_must_end()  # before the next line is shown
+    person.raise_if_must_end()  # else lines that wait would still be shown after Ctrl-C
 
 
 def typed_line(person: Person) -> str | None:
     """Return a line that the person has typed, or None. Raise Ended if it is `\\quit`."""
     line = person.take_line()
     if line is not None and line.strip() == QUIT:
-        person.finish_line()  # else converse() would take it for a line that is half typed
+        person.finish_line()  # so that it is not taken for a line that is half typed
         raise Ended("you quit", farewell=QUIT, status=0)
     return line
 
@@ -235,7 +237,7 @@ class Ended(Exception):
         self.status = status
 
 
-AHEAD_BYTES = 64 * 1024  # at most, of lines that came out of turn, or of a line without an end
+AHEAD_BYTES = 64 * 1024  # at most: lines that wait for their turn, or one line without an end
 GOODBYE_SECONDS = 1.0  # for the last line to arrive, at most
 LIVENESS = {  # a host that vanished is given up in a minute (tcp(7))
     "SO_KEEPALIVE": 1,  # on
@@ -246,7 +248,7 @@ LIVENESS = {  # a host that vanished is given up in a minute (tcp(7))
 }
 # The line that ends a conversation, or one in which telnet's Ctrl-C came (RFC 854).
 QUIT_LINE = re.compile(rb"^(\\quit\r?\n|.*\xff\xf4)", re.MULTILINE)
-# Telnet's other commands: an option, a subnegotiation (which is short), or one of two bytes.
+# Telnet's other commands: an option, a subnegotiation (which is short), or a command of two bytes.
 TELNET = re.compile(
     rb"\xff([\xfb-\xfe].|\xfa([^\xff]|\xff\xff){0,500}\xff\xf0|[\xec-\xf3\xf5-\xf9\xff])", re.DOTALL
 )
@@ -269,7 +271,7 @@ class Peer:
                 sock.setsockopt(level, getattr(socket, option), value)
 
     def has_line(self) -> bool:
-        """Tell whether there is a line, or one that is too long to wait for its end, or the end."""
+        """Tell whether take_line() has something: a line, one too long to wait for, or the end."""
         if self.gone or len(self.received) > AHEAD_BYTES:
             return True
         return b"\n" in UNFINISHED_TELNET.sub(b"", self.received)
@@ -282,7 +284,7 @@ class Peer:
         return re.sub(rb"\r\Z", b"", line).decode("utf-8", "replace")
 
     def receive(self) -> None:
-        """Receive once what has come, if anything has, up to the end of the conversation."""
+        """Receive once, without waiting, up to the end of the conversation, and note that."""
         try:
             data = self.sock.recv(AHEAD_BYTES, socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -295,8 +297,7 @@ class Peer:
         # A telnet command whose rest has not come stays until it has.
         self.received = TELNET.sub(b"", self.received + data)
         # The last line may lack its newline.
-        end = QUIT_LINE.search(self.received + b"\n" if self.gone else self.received)
-        if end:
+        if end := QUIT_LINE.search(self.received + b"\n" if self.gone else self.received):
             self.gone = "quit"
             self.received = self.received[: end.start()]
 
@@ -305,13 +306,12 @@ class Peer:
         fails, the peer is gone, after what has come from it."""
         self.unsent += text.encode("utf-8", "replace")
         try:
-            self.unsent = self.unsent[self.sock.send(self.unsent, socket.MSG_DONTWAIT) :]
-        except BlockingIOError:
-            pass
+            with contextlib.suppress(BlockingIOError):
+                self.unsent = self.unsent[self.sock.send(self.unsent, socket.MSG_DONTWAIT) :]
         except OSError as error:
             self.unsent = b""
+            self.gone = f"was lost ({why(error)})"
             self.receive()  # what came before the failure is still shown
-            self.gone = self.gone or f"was lost ({why(error)})"
 
     def say_goodbye(self, farewell: str) -> None:
         """Send the last line, if there is one, and read until the peer has closed too: to close
@@ -331,11 +331,11 @@ class Peer:
 
 KEYBOARD, STDOUT, STDERR = 0, 1, 2  # descriptors
 READ_BYTES = 4096  # of the keyboard at once
-PIPED_CHARACTERS = 64 * 1024  # of a piped line, which may never end, no more are kept
-STUCK_SECONDS = 0.1  # for a slow reader of stdout or stderr, when the program has to end
+PIPED_CHARACTERS = 64 * 1024  # no more are kept of a piped line, which may have no end
+STUCK_SECONDS = 0.1  # to wait for a slow reader of stdout or stderr, when the program has to end
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 SIGNAL_STATUS = 128  # and the signal's number: the exit status of what a signal ended
-ERASE = "\r\x1b[K"  # the last row of the screen (ECMA-48, EL)
+ERASE = "\r\x1b[K"  # the row of the cursor (ECMA-48, EL)
 MARK_PASTES, MARK_NO_PASTES = "\x1b[?2004h", "\x1b[?2004l"  # with PASTE and PASTED (xterm)
 
 
@@ -371,54 +371,55 @@ class Person:
 
     def __enter__(self) -> None:
         """From now on signals are only noted, and the terminal passes on keys."""
-        others = (signal.SIGTSTP, signal.SIGWINCH) if self.has_row else ()
-        for signum in (*ENDING_SIGNALS, signal.SIGCONT, *others):
+        row_signals = (signal.SIGTSTP, signal.SIGWINCH) if self.has_row else ()
+        for signum in (*ENDING_SIGNALS, signal.SIGCONT, *row_signals):
             if signal.getsignal(signum) != signal.SIG_IGN:  # by nohup, or a script's &
                 signal.signal(signum, lambda *_: None)  # its number in the pipe says it all
-        # A client has blocked them since it is connected.
+        # chatclient's connect_to() has blocked them.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
         self.take_terminal()
 
     def __exit__(self, *_: object) -> None:
         """Give the terminal back. From now on no signal changes anything, not the exit status."""
-        self.must_end = self.must_end or Ended("")  # so that no reader of stdout is waited for
+        self.must_end = self.must_end or Ended("")  # so that write() gives up on a slow reader
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
         self.leave_terminal()
         self.forget_typed()  # so that a shell does not get it
 
     def take_terminal(self) -> None:
-        """Have the terminal pass on keys, without echo. In the background stop. The SIGCONT that
-        continues the process has obey_signals() call this again."""
+        """Have the terminal pass on keys, without echo. In the background, stop instead: after the
+        SIGCONT that continues the process, obey_signals() calls this again."""
         if self.has_row and in_background():
             self.stop(background=True)
         elif self.has_row:
             with contextlib.suppress(termios.error):  # the terminal has hung up
                 modes = termios.tcgetattr(KEYBOARD)
-                found = self.modes_found or [*modes]  # at a second SIGCONT these modes are ours
-                iflag, lflag = 0, 3  # places in the list (termios(3))
-                modes[iflag] &= ~(termios.IXON | termios.ICRNL)
-                modes[lflag] &= ~(termios.ICANON | termios.ECHO | termios.IEXTEN)
-                modes[lflag] |= termios.NOFLSH  # Ctrl-C forgets no key that select() has reported
+                # After a second SIGCONT `modes` are our own.
+                found = self.modes_found or termios.tcgetattr(KEYBOARD)
+                modes[0] &= ~(termios.IXON | termios.ICRNL)  # iflag (termios(3))
+                modes[3] &= ~(termios.ICANON | termios.ECHO | termios.IEXTEN)  # lflag
+                modes[3] |= termios.NOFLSH  # Ctrl-C forgets no key that select() has reported
+                modes[6][termios.VMIN] = 1  # cc: a read() has to wait for one key, not for more
                 termios.tcsetattr(KEYBOARD, termios.TCSANOW, modes)
                 self.modes_found = found
                 self.write(STDOUT, MARK_PASTES)
 
     def leave_terminal(self) -> None:
         """Give the terminal back as it was found."""
-        if self.modes_found:
+        if self.modes_found and not in_background():  # where it is the shell's
             with contextlib.suppress(termios.error):  # it has hung up
                 termios.tcsetattr(KEYBOARD, termios.TCSANOW, self.modes_found)
             self.modes_found = []
             self.write(STDOUT, ERASE + MARK_NO_PASTES)
 
     def stop(self, background: bool) -> bool:
-        """Stop the process, with those that were started together with it, as Ctrl-Z does, or
-        because it is in the background. Return True once it is continued, and False if it has to
-        end, or if it did not stop, as nobody could continue it (setpgid(2), orphaned)."""
+        """Stop the process, and those started with it, as Ctrl-Z does; if `background`, only while
+        it is in the background. Return True after it was continued, and False if the program has
+        to end, or if it did not stop, as nobody could continue it (setpgid(2), orphaned)."""
         handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-        # If `fg`, or a SIGTERM and its SIGCONT, came right before the process stops, it would stay
-        # stopped. Therefore SIGTSTP is sent while it is blocked, and waits. What came before is
-        # seen then, and a SIGCONT that comes later cancels it (POSIX, 2.4.1).
+        # To stop right behind an `fg`, or behind a `kill` (SIGTERM and SIGCONT), would mean to stay
+        # stopped. So SIGTSTP is sent while it is blocked, and waits until it is unblocked. What
+        # came before is looked at first; a SIGCONT that comes later cancels it (POSIX, 2.4.1).
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTSTP])
         os.killpg(os.getpgrp(), signal.SIGTSTP)
         self.read_signals()
@@ -443,15 +444,12 @@ class Person:
 
     def obey_signals(self) -> None:
         """Do what the signals ask for that have come, unless the program has to end."""
-        signals = self.signals
-        self.signals = set()
-        if self.must_end:
-            return
-        if signal.SIGTSTP in signals:
+        if signal.SIGTSTP in self.signals and not self.must_end:
             self.read_keyboard()  # what was typed before Ctrl-Z
             self.leave_terminal()
             self.stop(background=False)
-        if signals & {signal.SIGTSTP, signal.SIGCONT}:
+        signals, self.signals = self.signals, set()
+        if signals & {signal.SIGTSTP, signal.SIGCONT} and not self.must_end:
             self.take_terminal()
 
     def raise_if_must_end(self) -> None:
@@ -461,7 +459,7 @@ class Person:
 
     def cannot_go_on(self, trouble: str) -> None:
         """Tell of a trouble, and note that the program has to end, unless it has to already."""
-        self.read_signals()  # if the terminal has hung up, SIGHUP is what is told
+        self.read_signals()  # if the terminal has hung up, SIGHUP is the reason
         if not self.must_end:
             self.must_end = Ended("you quit", QUIT)
             self.notice(trouble)
@@ -470,21 +468,20 @@ class Person:
         """Wait until something can be read or written, or a signal comes, for so many seconds at
         most. Return what can be read or written."""
         timeout = None if seconds == FOREVER else seconds
-        readers = [self.signal_pipe, *readers]
         try:
-            readable, writable, _ = select.select(readers, writers, [], timeout)
+            ready, writable, _ = select.select([self.signal_pipe, *readers], writers, [], timeout)
         except (OSError, ValueError) as error:  # ValueError: a descriptor beyond 1023
             self.cannot_go_on(f"cannot wait any longer: {why(error)}")
-            return writers  # so that the notice of this is written
-        if self.signal_pipe in readable:
-            readable.remove(self.signal_pipe)
+            return writers  # as if they were ready, so that the notice of this can be written
+        if self.signal_pipe in ready:
+            ready.remove(self.signal_pipe)
             self.read_signals()
-        return readable + writable
+        return ready + writable
 
     def wait(self, readers: Files, writers: Files, deadline: float) -> bool:
-        """Wait until a socket can be read or written, or the person has typed a line, and tell
-        whether it was a socket. A terminal is read meanwhile, another keyboard only if it is in
-        `readers`. Raise TimeoutError at the deadline, a time.monotonic(), and Ended if the program
+        """Wait until a socket can be read or written, and return True, or until the person has
+        typed a line, and return False. A terminal is read meanwhile, another keyboard only if it
+        is in `readers`. Raise TimeoutError at the deadline, a time.monotonic(), and Ended if the program
         has to end."""
         if self.at_terminal:
             readers = [*readers, KEYBOARD]
@@ -495,7 +492,7 @@ class Person:
             self.raise_if_must_end()
             if has_line and KEYBOARD in readers:
                 return False
-            if self.signals:  # they came while the row was drawn
+            if self.signals:  # that were read while the row was drawn
                 continue
             seconds = max(0.0, deadline - time.monotonic())
             ready = self.wait_once(readers, writers, seconds)
@@ -508,10 +505,10 @@ class Person:
 
     def read_keyboard(self) -> None:
         """Read once what was typed, if anything was."""
-        # In the background the system would stop the process in read(). After `fg` that would go
-        # on, and wait for another line. The line that was there may be one that the shell has read.
+        # In the background read() would stop the process, and go on after `fg`. By then the shell
+        # may have read the line that select() reported, and read() would wait for another one.
         if in_background() and self.stop(background=True):
-            return  # where nobody could continue it, read() fails
+            return  # else it cannot be stopped, and read() fails
         if KEYBOARD not in self.wait_once([KEYBOARD], [], 0):
             return
         try:
@@ -531,7 +528,7 @@ class Person:
 
     def end_input(self) -> None:
         """Take the end of the input as a line `\\quit`."""
-        self.read_signals()  # if the terminal has hung up, SIGHUP is what is told
+        self.read_signals()  # if the terminal has hung up, SIGHUP is the reason
         if self.has_row:
             self.row.end()
         elif self.at_terminal:  # Ctrl-D; half a line before it is dropped
@@ -590,7 +587,7 @@ class Person:
             while data:
                 seconds = STUCK_SECONDS if self.must_end else FOREVER
                 if self.wait_once([], [descriptor], seconds):
-                    with contextlib.suppress(BlockingIOError):  # another process has set it so
+                    with contextlib.suppress(BlockingIOError):  # another process set it so
                         data = data[os.write(descriptor, data) :]
                 elif seconds < FOREVER:
                     return
@@ -603,7 +600,7 @@ ENTER, PASTE, PASTED, ESCAPE = "\r", "\x1b[200~", "\x1b[201~", "\x1b"
 BACKSPACE, DELETE = "\x7f", "\x1b[3~"
 CTRL_D, CTRL_K, CTRL_U, CTRL_W = "\x04", "\x0b", "\x15", "\x17"
 UP, DOWN, RIGHT, LEFT, END, HOME = "\x1b[A", "\x1b[B", "\x1b[C", "\x1b[D", "\x1b[F", "\x1b[H"
-# Other codes of these keys. Terminals send those with ESC [ (CSI) with ESC O (SS3), too.
+# Other codes of these keys. A terminal may send ESC O (SS3) in place of ESC [ (CSI).
 CODES = {
     **{key.replace("[", "O"): key for key in (UP, DOWN, RIGHT, LEFT, END, HOME)},
     "\x10": UP, "\x0e": DOWN, "\x06": RIGHT, "\x02": LEFT, "\x08": BACKSPACE,
@@ -634,10 +631,10 @@ KEY = re.compile(
     r"|\r\n|.",
     re.DOTALL,
 )
-# What may go on, at the end of what was read: the start of some of these keys, up to their last
-# characters, which are waited for.
+# A key whose last characters have not come yet. At the end of what was read it is waited for.
 KEY_START = re.compile(
-    r"\x1b(\[M[^\x00-\x1f]{0,2}|\x1b?\[\[?[0-?]*[ -/]*|\x1b?O[0-?]*|[P\]X^_][^\x00-\x1f]+\x1b?|\x1b)?"
+    r"\x1b(\[M[^\x00-\x1f]{0,2}|\x1b?\[\[?[0-?]*[ -/]*|\x1b?O[0-?]*"
+    r"|[P\]X^_][^\x00-\x1f]+\x1b?|\x1b)?"
 )
 SAVE_CURSOR, RESTORE_CURSOR = "\x1b7", "\x1b8"  # DECSC, DECRC
 
@@ -652,8 +649,8 @@ class Row:
         self.unread = ""  # keys behind that Enter, or the start of a key whose rest has not come
         self.last = ""  # the last character that was read, as CR LF may come in two parts
         self.pasting = False  # whether the end of a paste has not come
-        self.history = [""]  # the messages, the newest last; and the last entry: what is half typed
-        self.place = 0  # the index in it of what is in the row
+        self.history = [""]  # the messages, oldest first; and last, what is half typed
+        self.place = 0  # the index in history of what is in the row
 
     def text(self) -> str:
         return self.before + self.behind
@@ -690,7 +687,7 @@ class Row:
             self.pasting = key == PASTE
         elif key == "\t" or (self.pasting and key == ENTER):
             self.before += " "
-        elif self.pasting:  # other keys in a paste do nothing, either
+        elif self.pasting:  # no other key does anything in a paste
             pass
         elif key == ENTER:
             self.entered = self.text()
@@ -775,8 +772,8 @@ def message_fault(text: str) -> str:
 
 
 def width(text: str) -> int:
-    """Return how many columns a text has on the screen: not less, but more for some emoji, as
-    terminals differ in those with a variation selector (U+FE0F), and in those that are joined."""
+    """Return how many columns a text takes at most: terminals differ in emoji with a variation
+    selector (U+FE0F), and in joined ones."""
     wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
     marks = sum(unicodedata.category(char) in ("Mn", "Me") for char in text.replace("\ufe0f", "_"))
     return len(text) + wide - marks

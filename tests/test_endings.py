@@ -189,6 +189,19 @@ class LeftOrLost(ChatTest):
         server.out.expect(lines[-1] + "\n")
         self.assertEqual(server.out.data.decode(), text)
 
+    def test_a_reset_that_a_send_meets_first_is_told_as_lost(self) -> None:
+        server, port = self.server()
+        server.type("one\ntwo\nthree\n")
+        partner = self.visitor(port)
+        partner.send("hello\n")
+        self.assertEqual(partner.line(), "one")
+        server.signal(signal.SIGSTOP)
+        partner.send("again\n")
+        partner.reset()
+        server.signal(signal.SIGCONT)
+        server.out.expect("^alice> hello\nalice> again\n$")
+        server.err.expect(rf"\* alice {LOST}\n")
+
     def test_a_quit_without_its_newline_counts_also_before_a_reset(self) -> None:
         server, port = self.server()
         partner = self.visitor(port)

@@ -282,6 +282,16 @@ class Bounds(ChatTest):
             server.err.expect(rf"127\.0\.0\.1 port \d+ {BROKE}no username came in 1 s\n")
             partner.close()
 
+    def test_bytes_that_are_dropped_do_not_extend_it_either(self) -> None:
+        server, port = self.server(0, script=self.impatient(SERVER, "USERNAME_SECONDS", 0.5))
+        partner = self.partner(port)
+        partner.sock.setblocking(False)
+        patience = Patience()
+        while "no username came" not in server.err.so_far():
+            self.assertTrue(patience.lasts())
+            with contextlib.suppress(BlockingIOError, ConnectionError):
+                partner.sock.send(b"\xff\xf1" * 10_000)  # telnet's NOP (RFC 854)
+
     def test_a_username_that_came_in_time_counts_though_the_server_was_stopped(self) -> None:
         copy = self.impatient(SERVER, "USERNAME_SECONDS", 0.5)
         server, port = self.server(script=copy)

@@ -242,6 +242,7 @@ class Drawing(unittest.TestCase):
         for columns in (1, 2, 5, 8, 20):
             shown, _ = self.draw(row, "\u4f60" * 10 + "> ", columns)
         self.assertTrue(shown.startswith("\u4f60" * 7 + "ello"), shown)
+        self.assertTrue(self.draw(row, "x" * 30, 20)[0].startswith("x" * 15 + "l"))
 
     def test_a_key_in_a_long_line_costs_no_more_than_in_a_short_one(self) -> None:
         seconds = []

@@ -175,6 +175,14 @@ class TheRow(TerminalTest):
 
 
 class Keys(TerminalTest):
+    def test_each_key_counts_at_a_terminal_that_was_told_to_wait_for_five(self) -> None:
+        listener = self.listener()
+        waiting = ("sh", "-c", 'stty min 5; exec "$@"', "sh")
+        client = self.client_of(listener, terminal="in out err", prefix=waiting)
+        self.accept(listener)
+        client.wait_for_row("username>")
+        self.type_and_see(client, "a", "username> a")
+
     """Keys as a terminal sends them. What each one does is in test_row.py."""
 
     def test_keys_are_sent_as_they_were_meant(self) -> None:
@@ -684,6 +692,17 @@ class WholeLines(TerminalTest):
         for term in ("dumb", ""):
             with self.subTest(term=term):
                 self.assertIn("server> hi alice\r\n", self.converse(env={"TERM": term})[0])
+
+    def test_half_a_line_that_ctrl_d_passed_on_does_not_reach_the_next_client(self) -> None:
+        server, port = self.server(0, terminal="in out err", env={"TERM": "dumb"})
+        server.type(f"half{CTRL_D}")
+        server.at().expect("half")
+        self.wait_for(lambda: not unread(server.slave), lambda: "the half line is read")
+        partner = self.visitor(port)
+        partner.send("hello\n")
+        server.at().expect("alice> hello")
+        server.type("welcome\n")
+        self.assertEqual(partner.line(), "welcome")
 
     def test_without_term(self) -> None:
         self.converse(prefix=("env", "-u", "TERM"))
