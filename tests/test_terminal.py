@@ -17,7 +17,7 @@ from typing import Iterator
 from harness import (
     BACKSPACE, BLANK, BROKE, CLIENT, CTRL_C, CTRL_D, CTRL_Q, CTRL_S, CTRL_U, CTRL_Z, END, ENTER, ESCAPE, HOME, IN_QUEUE,
     LEFT, MESSAGE_LONGEST, NO_TURN, NOT_PICKED_UP, NOT_SENT, PASTE, PASTED, PAUSE_SECONDS, QUIT, RIGHT, SERVER, TOO_LONG,
-    UNREAD_LONGEST, UP, USERNAME_LONGEST, WAITING, Partner, Program, TerminalTest, main, on_linux, processor_seconds, unread,
+    UNREAD_LONGEST, UP, USERNAME_LONGEST, WAITING, Partner, Patience, Program, TerminalTest, main, on_linux, processor_seconds, unread,
 )  # fmt: skip
 
 LONG = "all of a line that is longer than a narrow window is"
@@ -701,7 +701,10 @@ class WholeLines(TerminalTest):
         partner = self.visitor(port)
         partner.send("hello\n")
         server.at().expect("alice> hello")
-        server.type("welcome\n")
+        patience = Patience()
+        while not partner.stream.read(0.3):  # what is typed before its first turn is dropped
+            self.assertTrue(patience.lasts())
+            server.type("welcome\n")
         self.assertEqual(partner.line(), "welcome")
 
     def test_without_term(self) -> None:
