@@ -219,7 +219,8 @@ class Bounds(ChatTest):
                 self.flood(partner, flood)
                 server.err.expect(f"{BROKE}({TOO_FAR_AHEAD}|{TOO_LONG}|'n+')")
                 server.err.expect(WAITING)
-                self.assertLess(memory(server.pid) - used, (16 if ON_PYPY else 4) << 20)
+                if not ON_PYPY:  # which frees memory when it likes
+                    self.assertLess(memory(server.pid) - used, 4 << 20)
                 self.assertLess(len(server.out.so_far()) + len(server.err.so_far()), 1000)
 
     @on_linux
@@ -258,7 +259,7 @@ class Bounds(ChatTest):
         while int(counts.read_text().split()[1]) < 50 << 20:
             self.assertTrue(patience.lasts())
             time.sleep(0.01)  # nothing tells when it has read so much
-        if not ON_PYPY:  # which frees memory when it likes
+        if not ON_PYPY:
             self.assertLess(memory(server.pid) - used, 8 << 20)
         partner.close()
         server.err.expect(r"\* alice left\n")
