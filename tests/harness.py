@@ -571,6 +571,12 @@ class ChatTest(unittest.TestCase):
         self.assertEqual(partner.rest(), f"{QUIT}\n")
         self.assertIsNone(partner.stream.error)
 
+    def assert_grown_by_less(self, program: Program, used: int, most: int) -> None:
+        """A process that used so many bytes of memory uses not many more now (Linux). PyPy frees
+        memory when it likes, so nothing is said of it."""
+        if not ON_PYPY:
+            self.assertLess(memory(program.pid) - used, most)
+
     def assert_calm(self, *programs: Program) -> None:
         """No traceback, and nothing but text, tabs and line ends, came out of the programs."""
         for program in programs:

@@ -14,7 +14,7 @@ import time
 
 from harness import (
     BROKE, CLIENT, DEADLINE, GOODBYE_SECONDS, GREETING,
-    MESSAGE_LONGEST, ON_PYPY, QUIT, SERVER, TOO_FAR_AHEAD, TOO_LONG, WAITING, ChatTest, Patience,
+    MESSAGE_LONGEST, QUIT, SERVER, TOO_FAR_AHEAD, TOO_LONG, WAITING, ChatTest, Patience,
     Partner, main, memory,
     on_linux, processor_seconds,
 )  # fmt: skip
@@ -156,7 +156,7 @@ class Departures(ChatTest):
         self.visitor(port, "last")
         server.err.expect("is last")
         self.assertEqual(descriptors(server.pid), opened + 1)
-        self.assertLess(memory(server.pid) - used, 4 << 20)
+        self.assert_grown_by_less(server, used, 4 << 20)
 
     @on_linux
     def test_a_peer_that_never_reads_does_not_hold_the_server(self) -> None:
@@ -219,8 +219,7 @@ class Bounds(ChatTest):
                 self.flood(partner, flood)
                 server.err.expect(f"{BROKE}({TOO_FAR_AHEAD}|{TOO_LONG}|'n+')")
                 server.err.expect(WAITING)
-                if not ON_PYPY:  # which frees memory when it likes
-                    self.assertLess(memory(server.pid) - used, 4 << 20)
+                self.assert_grown_by_less(server, used, 4 << 20)
                 self.assertLess(len(server.out.so_far()) + len(server.err.so_far()), 1000)
 
     @on_linux
@@ -259,8 +258,7 @@ class Bounds(ChatTest):
         while int(counts.read_text().split()[1]) < 50 << 20:
             self.assertTrue(patience.lasts())
             time.sleep(0.01)  # nothing tells when it has read so much
-        if not ON_PYPY:
-            self.assertLess(memory(server.pid) - used, 8 << 20)
+        self.assert_grown_by_less(server, used, 8 << 20)
         partner.close()
         server.err.expect(r"\* alice left\n")
         partner = self.visitor(port, "bob")
