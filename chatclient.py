@@ -181,8 +181,8 @@ def say(person: Person, peer: Peer, line: str) -> None:
 
 def hear(person: Person, peer: Peer, why_not_sent: str, seconds: float = FOREVER) -> str:
     """Return the peer's next line. Raise Ended if none can come any more, and TimeoutError if it
-    has not come within so many seconds. What the person types meanwhile is refused, for
-    the reason `why_not_sent`. After a longer wait the bell rings."""
+    has not come within so many seconds. What the person types meanwhile is refused, for the reason
+    `why_not_sent`. After a longer wait the bell rings."""
     began = time.monotonic()
     while not peer.has_line():
         if time.monotonic() > began + seconds:  # also if bytes come all the time that are dropped
@@ -481,8 +481,8 @@ class Person:
     def wait(self, readers: Files, writers: Files, deadline: float) -> bool:
         """Wait until a socket can be read or written, and return True, or until the person has
         typed a line, and return False. A terminal is read meanwhile, another keyboard only if it
-        is in `readers`. Raise TimeoutError at the deadline, a time.monotonic(), and Ended if the program
-        has to end."""
+        is in `readers`. Raise TimeoutError at the deadline, a time.monotonic(), and Ended if the
+        program has to end."""
         if self.at_terminal:
             readers = [*readers, KEYBOARD]
         while True:
