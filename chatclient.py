@@ -366,7 +366,7 @@ class Person:
         self.row = Row()
         self.typed = ""  # where there is no row
         self.prompt = ""  # at one's own turn
-        self.modes_found: list[Any] = []  # the terminal's, as found; none while there is no row
+        self.modes_found: list[Any] = []  # the terminal's, as found, from take to leave_terminal()
         self.must_end: Ended | None = None  # why the program has to end, once it has to
 
     def __enter__(self) -> None:
@@ -406,7 +406,7 @@ class Person:
 
     def leave_terminal(self) -> None:
         """Give the terminal back as it was found."""
-        if self.modes_found and not in_background():  # where it is the shell's
+        if self.shows_row():
             with contextlib.suppress(termios.error):  # it has hung up
                 termios.tcsetattr(KEYBOARD, termios.TCSANOW, self.modes_found)
             self.modes_found = []
@@ -446,6 +446,7 @@ class Person:
         """Do what the signals ask for that have come, unless the program has to end."""
         if signal.SIGTSTP in self.signals and not self.must_end:
             self.read_keyboard()  # what was typed before Ctrl-Z
+            self.row.take_back()  # and what was typed behind it, perhaps for the shell
             self.leave_terminal()
             self.stop(background=False)
         signals, self.signals = self.signals, set()
@@ -561,9 +562,13 @@ class Person:
             self.row.clear()
         self.prompt = ""
 
+    def shows_row(self) -> bool:
+        """Tell whether the last row of the screen is the person's, and not a shell's."""
+        return bool(self.modes_found) and not in_background()
+
     def draw(self) -> None:
         """Draw the row, where there is one."""
-        if self.modes_found:
+        if self.shows_row():
             columns = 80
             with contextlib.suppress(OSError):  # it has hung up
                 columns = os.get_terminal_size(STDOUT).columns or columns
@@ -575,13 +580,13 @@ class Person:
 
     def write_line(self, descriptor: int, line: str) -> None:
         """Write a line, in place of the row, which is drawn anew before the next wait."""
-        if self.modes_found and os.isatty(descriptor):
+        if self.shows_row() and os.isatty(descriptor):
             line = ERASE + line
         self.write(descriptor, f"{line}\n")
 
     def write(self, descriptor: int, text: str) -> None:
-        """Write all of it, unless nobody reads it and the program has to end. That stdout cannot be
-        written ends the program."""
+        """Write all of it, unless nobody reads it and the program has to end. If stdout cannot be
+        written, the program has to end."""
         data = text.encode(self.encodings[descriptor], "replace")
         try:
             while data:
@@ -716,6 +721,11 @@ class Row:
         line, self.entered = self.entered, None
         return line
 
+    def take_back(self) -> None:
+        """Take back an Enter. Its line is half typed again, and the keys behind it are lost."""
+        self.entered = None
+        self.unread = ""
+
     def remember(self, message: str) -> None:
         self.history.insert(-1, message)
         self.place += 1
@@ -727,9 +737,8 @@ class Row:
 
     def forget(self) -> None:
         """Forget what was typed, but no message, nor that a paste goes on."""
+        self.take_back()
         self.clear()
-        self.entered = None
-        self.unread = ""
 
     def drawing(self, prompt: str, columns: int) -> str:
         """Return what draws the prompt, and of the text what is near the cursor, in one row. The

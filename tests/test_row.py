@@ -146,6 +146,12 @@ class Keys(unittest.TestCase):
         row.type(UP)
         self.assertEqual(row.text(), "newest")
 
+    def test_an_enter_that_is_taken_back_leaves_its_line_half_typed(self) -> None:
+        row = row_with("half ", "typed")
+        row.type("\rmore\r")
+        row.take_back()
+        self.assertEqual(state(row), "half |typed")
+
     def test_esc_alone_leaves_nothing(self) -> None:
         self.assertEqual(state_of("a|", [ESCAPE, "b", ESCAPE, ENTER]), "ab\nab|")
 

@@ -175,6 +175,8 @@ class TheRow(TerminalTest):
 
 
 class Keys(TerminalTest):
+    """Keys as a terminal sends them. What each one does is in test_row.py."""
+
     def test_each_key_counts_at_a_terminal_that_was_told_to_wait_for_five(self) -> None:
         listener = self.listener()
         waiting = ("sh", "-c", 'stty min 5; exec "$@"', "sh")
@@ -182,8 +184,6 @@ class Keys(TerminalTest):
         self.accept(listener)
         client.wait_for_row("username>")
         self.type_and_see(client, "a", "username> a")
-
-    """Keys as a terminal sends them. What each one does is in test_row.py."""
 
     def test_keys_are_sent_as_they_were_meant(self) -> None:
         client, partner = self.client_at_turn()
@@ -524,6 +524,15 @@ class CtrlZ(TerminalTest):
             program.type("line\r")
             self.assertEqual(partner.line(), "half a line")
 
+    def test_what_is_typed_right_behind_ctrl_z_is_not_sent(self) -> None:
+        for program, partner in self.shells():
+            program.type(f"{CTRL_Z}for the shell\r")
+            program.at().expect("(?i)(stopped|suspended)(.|\r|\n)*[$%] ")
+            program.type("fg\n")
+            program.at().expect("\r\x1b\\[Kalice> for the shell")
+            program.type(f"{CTRL_U}hello\r")
+            self.assertEqual(partner.line(), "hello")
+
     def test_a_while_in_the_background_in_the_others_turn(self) -> None:
         for program, partner in self.shells():
             program.type("hello\r")
@@ -599,6 +608,24 @@ class CtrlZ(TerminalTest):
             self.assertEqual(partner.line(), QUIT)
             partner.close()
             self.wait_until_ended(pathlib.Path(f"/proc/{client}/stat"))
+
+    @on_linux
+    def test_a_client_that_is_killed_when_a_shell_has_the_terminal_leaves_it_alone(self) -> None:
+        for program, partner in self.shells():
+            client = os.tcgetpgrp(program.at().descriptor)
+            os.kill(client, signal.SIGSTOP)
+            program.at().expect("(?i)(stopped|suspended)(.|\r|\n)*[$%] ")
+            program.type("echo in the $((1 + 1))nd line\n")
+            program.at().expect(r"in the 2nd line(.|\r|\n)*[$] ")  # and its modes are set
+            settings = program.settings_now()
+            os.kill(client, signal.SIGTERM)
+            os.kill(client, signal.SIGCONT)
+            self.assertEqual(partner.line(), QUIT)
+            partner.close()
+            program.at().expect(r"\* you quit\r?\n")
+            self.wait_until_ended(pathlib.Path(f"/proc/{client}/stat"))
+            self.assertEqual(program.settings_now(), settings)
+            self.assertNotIn(b"\r\x1b[K* you quit", program.at().data)
 
     @on_linux
     def test_a_server_whose_shell_is_gone_does_not_wait_for_the_keyboard_of_others(self) -> None:
