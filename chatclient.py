@@ -114,7 +114,7 @@ def introduce(person: Person, peer: Peer) -> str:
     if not greeting.startswith(GREETING_START):
         raise Ended(f"{peer.name} is no chatserve, it says: {greeting[:MESSAGE_CHARACTERS]}")
     person.notice(f"connected to {peer.name}; take turns, you begin, {QUIT} ends")
-    peer.name = "server"
+    peer.name = SERVER_NAME
     person.notice(f"type a username within {USERNAME_SECONDS} s: {USERNAME_RULE}")
     name = ask(person, peer, "username> ", username_fault)
     say(person, peer, name)
@@ -126,8 +126,9 @@ def introduce(person: Person, peer: Peer) -> str:
 
 QUIT = "\\quit"  # the line that ends a conversation, from either side
 GREETING_START = "chatserve"  # of a server's greeting, and of its refusal of a username
+SERVER_NAME = "server"  # of the person there
 USERNAME_CHARACTERS = 10  # at most
-USERNAME_RULE = f"1 to {USERNAME_CHARACTERS} characters, no white space, not 'server'"
+USERNAME_RULE = f"1 to {USERNAME_CHARACTERS} characters, no white space, not '{SERVER_NAME}'"
 USERNAME_SECONDS = 120  # from the greeting to the end of the username's line
 MESSAGE_CHARACTERS = 500  # at most
 BELL_SECONDS = 10  # whoever has waited for longer may be looking elsewhere
@@ -142,7 +143,12 @@ def take_turns(person: Person, peer: Peer, name: str) -> NoReturn:
         if person.has_row:  # so that arrow up brings it back
             person.row.remember(text)
         say(person, peer, text)
-        show(person, peer, hear(person, peer, why_not_sent=f"it is the turn of {peer.name}"))
+        hear_message(person, peer)
+
+
+def hear_message(person: Person, peer: Peer) -> None:
+    """Wait for the peer's next message, and show it."""
+    show(person, peer, hear(person, peer, f"it is the turn of {peer.name}"))
 
 
 def ask(person: Person, peer: Peer, prompt: str, find_fault: Callable[[str], str]) -> str:
@@ -768,7 +774,7 @@ def harmless(text: str) -> str:
 def username_fault(name: str) -> str:
     """Return what is wrong with a username, or ""."""
     fits = 1 <= len(name) <= USERNAME_CHARACTERS
-    if not fits or not name.isprintable() or " " in name or name == "server":
+    if not fits or not name.isprintable() or " " in name or name == SERVER_NAME:
         return f"{name[: 2 * USERNAME_CHARACTERS]!r} is no username: {USERNAME_RULE}"
     return ""
 
