@@ -31,7 +31,7 @@ TYPE_CHECKING = False  # importing typing would take a fifth of the start-up
 if TYPE_CHECKING:
     from typing import Any, Callable, List, NoReturn, Union
 
-    Files = List[Union[int, socket.socket]]  # for select(): descriptors and sockets
+    Waitables = List[Union[int, socket.socket]]  # for select(): descriptors and sockets
 
 # Not the docstring, which `python3 -OO` drops.
 HELP = """Listen on a port, and chat with one client at a time, in turns. A client gives a
@@ -53,8 +53,8 @@ def main() -> int:
         parser.error(f"PORT is a number from 0 to 65535, not {args.port!r}")
     host = args.host or "''"  # so that an empty one can be seen in a notice
     try:
-        person = Person()  # before any socket: it fills the numbers of closed streams
-        family, address = addresses(args.host, int(args.port))[0]  # localhost: 127.0.0.1
+        person = Person()  # before any socket, which could get the number of a closed stdin
+        family, address = addresses(args.host, int(args.port))[0]  # IPv4 if there is one
         listener = socket.create_server(address, family=family)
         where = f"{host} port {listener.getsockname()[1]}"
     except (OSError, UnicodeError) as error:
@@ -71,7 +71,6 @@ def main() -> int:
 def serve(person: Person, listener: socket.socket, where: str) -> NoReturn:
     """Pick up one client after the other, until Ended is raised because the program has to end."""
     while True:
-        person.read_signals()  # the last goodbye did not look for any
         person.raise_if_must_end()
         person.notice(f"waiting on {where} (Ctrl-C closes)")
         idle(person, [listener], FOREVER)
@@ -84,12 +83,12 @@ def serve(person: Person, listener: socket.socket, where: str) -> NoReturn:
             converse(person, Peer(sock, f"{address[0]} port {address[1]}"))
 
 
-def idle(person: Person, listeners: Files, seconds: float) -> None:
+def idle(person: Person, listeners: Waitables, seconds: float) -> None:
     """Wait until a client has come to a listener, or so many seconds have passed."""
     deadline = time.monotonic() + seconds
     with contextlib.suppress(TimeoutError):
-        while not person.wait(listeners, [], deadline):
-            while person.take_line() is not None:  # the person typed a line, or several
+        while not person.wait(listeners, [], deadline):  # the person has typed a line, or several
+            while person.take_line() is not None:
                 person.notice("not sent: nobody is connected (Ctrl-C closes)")
 
 
@@ -98,7 +97,8 @@ def converse(person: Person, peer: Peer) -> None:
     try:
         person.forget_typed()  # it was typed to nobody
         person.notice(f"{peer.name} connected; take turns, the client begins, {QUIT} ends")
-        say(person, peer, f"{GREETING_START} here: send a username, then take turns; {QUIT} ends")
+        how = f"send a username, then take turns; {QUIT} ends"
+        say(person, peer, f"{SERVER_LINE_START} here: {how}")
         name = hear_username(person, peer)
         person.notice(f"{peer.name} is {name}")
         peer.name = name
@@ -106,9 +106,9 @@ def converse(person: Person, peer: Peer) -> None:
         person.forget_typed()  # it was typed before the conversation
         take_turns(person, peer, SERVER_NAME)
     except Ended as end:
-        is_typing = bool(person.row.text())
+        is_typing = bool(person.row.text())  # which close() clears
         close(person, peer, end)
-        if is_typing:  # and may not have seen yet that the client is gone
+        if is_typing:  # the next client is not to get what was meant for this one
             idle(person, [], PAUSE_SECONDS)
 
 
@@ -121,7 +121,7 @@ def hear_username(person: Person, peer: Peer) -> str:
     except TimeoutError:
         wrong = f"no username came in {USERNAME_SECONDS} s"
     if wrong:
-        raise Ended(f"{peer.name} broke a rule: {wrong}", farewell=f"{GREETING_START}: {wrong}")
+        raise Ended(f"{peer.name} broke a rule: {wrong}", farewell=f"{SERVER_LINE_START}: {wrong}")
     return name
 
 
@@ -129,14 +129,14 @@ def hear_username(person: Person, peer: Peer) -> str:
 # ==== copied alone to another machine. Change both; a test names the first line that differs.
 
 QUIT = "\\quit"  # the line that ends a conversation, from either side
-GREETING_START = "chatserve"  # of a server's greeting, and of its refusal of a username
+SERVER_LINE_START = "chatserve"  # a greeting starts with it, and the refusal of a username
 SERVER_NAME = "server"  # of the person there
 USERNAME_CHARACTERS = 10  # at most
 USERNAME_RULE = f"1 to {USERNAME_CHARACTERS} characters, no white space, not '{SERVER_NAME}'"
 USERNAME_SECONDS = 120  # from the greeting to the end of the username's line
 MESSAGE_CHARACTERS = 500  # at most
-BELL_SECONDS = 10  # whoever has waited for longer may be looking elsewhere
-FOREVER = float("inf")  # seconds; and a deadline that never comes
+BELL_SECONDS = 10  # a person who has waited for longer may be looking elsewhere
+FOREVER = float("inf")  # of seconds to wait, and as a deadline
 
 
 def take_turns(person: Person, peer: Peer, name: str) -> NoReturn:
@@ -144,7 +144,7 @@ def take_turns(person: Person, peer: Peer, name: str) -> NoReturn:
     `name` is the person's."""
     while True:
         text = ask(person, peer, f"{name}> ", message_fault)
-        if person.has_row:  # so that arrow up brings it back
+        if person.has_row:  # where arrow up brings it back
             person.row.remember(text)
         say(person, peer, text)
         hear_message(person, peer)
@@ -156,19 +156,20 @@ def hear_message(person: Person, peer: Peer) -> None:
 
 
 def ask(person: Person, peer: Peer, prompt: str, find_fault: Callable[[str], str]) -> str:
-    """Return the next line that the person types with which nothing is wrong: `find_fault` returns
-    what is wrong, or "". Raise Ended if meanwhile the peer ends the conversation, or the person."""
+    """Return the next typed line in which `find_fault` finds no fault: it returns "". Raise Ended
+    if the conversation ends first."""
     person.prompt = prompt  # until the line is finished
     while True:
-        while peer.gone:  # show what is left; take_line() raises Ended behind the last line
+        while peer.gone:  # show what is left, until take_line() has nothing more and raises Ended
             show(person, peer, peer.take_line())
-        line = typed_line(person)
+        line = take_typed_line(person)
         if line is None:
+            # KEYBOARD, as a pipe is read at one's own turn only.
             person.wait([peer.sock, KEYBOARD], [], FOREVER)
             peer.receive()
-            if len(peer.received) > AHEAD_BYTES and not peer.gone:
-                wrong = f"over {AHEAD_BYTES // 1024} KiB out of turn"
-                raise Ended(f"{peer.name} broke a rule: {wrong}", farewell=QUIT)
+            if len(peer.received) > AHEAD_BYTES:
+                ahead = f"over {AHEAD_BYTES // 1024} KiB out of turn"
+                raise Ended(f"{peer.name} broke a rule: {ahead}", farewell=QUIT)
             continue
         wrong = find_fault(line) if line.strip() else "nothing but white space"
         if not wrong:
@@ -176,7 +177,7 @@ def ask(person: Person, peer: Peer, prompt: str, find_fault: Callable[[str], str
             return line
         if person.at_terminal:
             person.notice(f"not sent: {wrong}")
-        elif line.strip():  # from a pipe, white space is skipped
+        elif line.strip():  # else it is skipped: white space from a pipe
             raise Ended(f"you broke a rule: {wrong}", farewell=QUIT)
 
 
@@ -185,7 +186,7 @@ def say(person: Person, peer: Peer, line: str) -> None:
     peer.send(f"{line}\n")
     while peer.unsent:
         person.wait([], [peer.sock], FOREVER)
-        peer.send("")  # but what is unsent
+        peer.send("")  # no more than is unsent
         refuse_lines(person, "your last line is still on its way")
 
 
@@ -194,10 +195,11 @@ def hear(person: Person, peer: Peer, why_not_sent: str, seconds: float = FOREVER
     has not come within so many seconds. What the person types meanwhile is refused, for the reason
     `why_not_sent`. After a longer wait the bell rings."""
     began = time.monotonic()
+    deadline = began + seconds
     while not peer.has_line():
-        if time.monotonic() > began + seconds:  # also if bytes come all the time that are dropped
+        if time.monotonic() > deadline:  # wait() raises nothing while telnet's commands pour in
             raise TimeoutError
-        person.wait([peer.sock], [], began + seconds)
+        person.wait([peer.sock], [], deadline)
         peer.receive()
         refuse_lines(person, why_not_sent)
     line = peer.take_line()
@@ -214,18 +216,19 @@ def show(person: Person, peer: Peer, text: str) -> None:
     person.raise_if_must_end()  # else lines that wait would still be shown after Ctrl-C
 
 
-def typed_line(person: Person) -> str | None:
+def take_typed_line(person: Person) -> str | None:
     """Return a line that the person has typed, or None. Raise Ended if it is `\\quit`."""
     line = person.take_line()
     if line is not None and line.strip() == QUIT:
-        person.finish_line()  # so that it is not taken for a line that is half typed
+        person.finish_line()  # so that converse() does not take it for a line half typed
         raise Ended("you quit", farewell=QUIT, status=0)
     return line
 
 
 def refuse_lines(person: Person, reason: str) -> None:
-    """Tell a person at a terminal that what was typed out of turn is not sent, and why."""
-    while person.at_terminal and typed_line(person) is not None:
+    """Tell a person at a terminal that what was typed out of turn is not sent, and why. Raise Ended
+    if it is `\\quit`."""
+    while person.at_terminal and take_typed_line(person) is not None:
         person.notice(f"not sent: {reason}")
 
 
@@ -256,9 +259,10 @@ LIVENESS = {  # a host that vanished is given up in a minute (tcp(7))
     "TCP_KEEPCNT": 3,  # questions without an answer
     "TCP_USER_TIMEOUT": 60_000,  # milliseconds for it to confirm what was sent
 }
-# The line that ends a conversation, or one in which telnet's Ctrl-C came (RFC 854).
+# The line that ends a conversation, or one in which telnet's Ctrl-C came (IAC IP; RFC 854).
 QUIT_LINE = re.compile(rb"^(\\quit\r?\n|.*\xff\xf4)", re.MULTILINE)
-# Telnet's other commands: an option, a subnegotiation (which is short), or a command of two bytes.
+# Telnet's other commands: an option, a subnegotiation (which is short), or a command of two bytes
+# that is not IP.
 TELNET = re.compile(
     rb"\xff([\xfb-\xfe].|\xfa([^\xff]|\xff\xff){0,500}\xff\xf0|[\xec-\xf3\xf5-\xf9\xff])", re.DOTALL
 )
@@ -303,11 +307,11 @@ class Peer:
             data = b""
             self.gone = f"was lost ({why(error)})"
         if not data:
-            self.gone = self.gone or "left"
+            self.gone = self.gone or "left"  # unless it was lost, here or in send()
         # A telnet command whose rest has not come stays until it has.
         self.received = TELNET.sub(b"", self.received + data)
         # The last line may lack its newline.
-        if end := QUIT_LINE.search(self.received + b"\n" if self.gone else self.received):
+        if end := QUIT_LINE.search(self.received + (b"\n" if self.gone else b"")):
             self.gone = "quit"
             self.received = self.received[: end.start()]
 
@@ -336,22 +340,22 @@ class Peer:
                     self.sock.settimeout(left)
                     if not self.sock.recv(AHEAD_BYTES):
                         break
-                    time.sleep(0.01)  # so that a flood does not keep a core busy
+                    time.sleep(0.01)  # so that a flood is not received as fast as it can be sent
 
 
 KEYBOARD, STDOUT, STDERR = 0, 1, 2  # descriptors
-READ_BYTES = 4096  # of the keyboard at once
+READ_BYTES = 4096  # at once
 PIPED_CHARACTERS = 64 * 1024  # no more are kept of a piped line, which may have no end
 STUCK_SECONDS = 0.1  # to wait for a slow reader of stdout or stderr, when the program has to end
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 SIGNAL_STATUS = 128  # and the signal's number: the exit status of what a signal ended
 ERASE = "\r\x1b[K"  # the row of the cursor (ECMA-48, EL)
-MARK_PASTES, MARK_NO_PASTES = "\x1b[?2004h", "\x1b[?2004l"  # with PASTE and PASTED (xterm)
+MARK_PASTES, MARK_NO_PASTES = "\x1b[?2004h", "\x1b[?2004l"  # with PASTE_START and PASTE_END (xterm)
 
 
 class Person:
     """The person here: keyboard, screen, the terminal's modes, signals, and the one place that
-    waits, `wait_once`.
+    waits, `wait_once`. (Only a goodbye waits elsewhere.)
 
     A signal only writes its number into a pipe (signal.set_wakeup_fd). That ends the wait, and what
     the signal asks for is done then. So no signal interrupts anything halfway.
@@ -372,20 +376,21 @@ class Person:
         self.decoder = codecs.getincrementaldecoder(self.encodings[KEYBOARD])("replace")
         self.at_terminal = os.isatty(KEYBOARD)
         knows_escapes = os.environ.get("TERM", "") not in ("", "dumb")
+        # Whether there can be a row. Whether it is on the screen now, shows_row() tells.
         self.has_row = self.at_terminal and os.isatty(STDOUT) and knows_escapes
         self.row = Row()
         self.typed = ""  # where there is no row
         self.prompt = ""  # at one's own turn
-        self.modes_found: list[Any] = []  # the terminal's, as found, from take to leave_terminal()
+        self.modes_found: list[Any] = []  # the terminal's before take_terminal(); [] if not taken
         self.must_end: Ended | None = None  # why the program has to end, once it has to
 
     def __enter__(self) -> None:
         """From now on signals are only noted, and the terminal passes on keys."""
         row_signals = (signal.SIGTSTP, signal.SIGWINCH) if self.has_row else ()
         for signum in (*ENDING_SIGNALS, signal.SIGCONT, *row_signals):
-            if signal.getsignal(signum) != signal.SIG_IGN:  # by nohup, or a script's &
+            if signal.getsignal(signum) != signal.SIG_IGN:  # else nohup's, or a script's &
                 signal.signal(signum, lambda *_: None)  # its number in the pipe says it all
-        # chatclient's connect_to() has blocked them.
+        # chatclient has blocked them since it was connected.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
         self.take_terminal()
 
@@ -400,11 +405,12 @@ class Person:
         """Have the terminal pass on keys, without echo. In the background, stop instead: after the
         SIGCONT that continues the process, obey_signals() calls this again."""
         if self.has_row and in_background():
-            self.stop(background=True)
+            self.stop()
         elif self.has_row:
             with contextlib.suppress(termios.error):  # the terminal has hung up
                 modes = termios.tcgetattr(KEYBOARD)
-                # After a second SIGCONT `modes` are our own.
+                # A list of its own, as `modes` is changed below. After a second SIGCONT `modes` are
+                # ours, and those found before stay.
                 found = self.modes_found or termios.tcgetattr(KEYBOARD)
                 modes[0] &= ~(termios.IXON | termios.ICRNL)  # iflag (termios(3))
                 modes[3] &= ~(termios.ICANON | termios.ECHO | termios.IEXTEN)  # lflag
@@ -422,20 +428,20 @@ class Person:
             self.modes_found = []
             self.write(STDOUT, ERASE + MARK_NO_PASTES)
 
-    def stop(self, background: bool) -> bool:
-        """Stop the process, and those started with it, as Ctrl-Z does; if `background`, only while
-        it is in the background. Return True after it was continued, and False if the program has
-        to end, or if it did not stop, as nobody could continue it (setpgid(2), orphaned)."""
+    def stop(self) -> bool:
+        """Stop the process, and those started with it, as Ctrl-Z does, if there is still a reason:
+        a SIGTSTP, or that it is in the background. Return whether it was stopped and continued. It
+        does not stop if nobody could continue it (setpgid(2), orphaned)."""
         handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-        # To stop right behind an `fg`, or behind a `kill` (SIGTERM and SIGCONT), would mean to stay
-        # stopped. So SIGTSTP is sent while it is blocked, and waits until it is unblocked. What
-        # came before is looked at first; a SIGCONT that comes later cancels it (POSIX, 2.4.1).
+        # If the shell's SIGCONT came just before the stop, nobody would send another one. So a
+        # blocked SIGTSTP is sent first, and then one looks whether there is still a reason to stop.
+        # A SIGCONT cancels it (POSIX, 2.4.1). Else the process stops when it is unblocked.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTSTP])
         os.killpg(os.getpgrp(), signal.SIGTSTP)
         self.read_signals()
-        if self.must_end or (background and not in_background()):
+        if self.must_end or not (signal.SIGTSTP in self.signals or in_background()):
             os.killpg(os.getpgrp(), signal.SIGCONT)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTSTP])  # here the process stops
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTSTP])
         signal.signal(signal.SIGTSTP, handler)
         self.read_signals()
         return signal.SIGCONT in self.signals and not self.must_end
@@ -444,7 +450,10 @@ class Person:
         """Read which signals have come, and note if one of them ends the program. A second one that
         does so changes nothing."""
         with contextlib.suppress(OSError):
-            self.signals.update(os.read(self.signal_pipe, READ_BYTES))
+            for signum in os.read(self.signal_pipe, READ_BYTES):
+                self.signals.add(signum)
+                if signum == signal.SIGCONT:  # it was sent to undo the stop
+                    self.signals.discard(signal.SIGTSTP)
         ending = self.signals.intersection(ENDING_SIGNALS)
         if ending and not self.must_end:
             self.must_end = Ended("you quit", QUIT, SIGNAL_STATUS + min(ending))
@@ -455,27 +464,27 @@ class Person:
     def obey_signals(self) -> None:
         """Do what the signals ask for that have come, unless the program has to end."""
         if signal.SIGTSTP in self.signals and not self.must_end:
-            self.read_keyboard()  # what was typed before Ctrl-Z
-            self.row.take_back()  # and what was typed behind it, perhaps for the shell
+            self.read_keyboard()
+            self.row.take_back()  # an Enter may have been typed behind Ctrl-Z, for the shell
             self.leave_terminal()
-            self.stop(background=False)
+            self.stop()
         signals, self.signals = self.signals, set()
         if signals & {signal.SIGTSTP, signal.SIGCONT} and not self.must_end:
             self.take_terminal()
 
     def raise_if_must_end(self) -> None:
         """Raise Ended if the program has to end."""
+        self.read_signals()
         if self.must_end:
             raise self.must_end
 
     def cannot_go_on(self, trouble: str) -> None:
         """Tell of a trouble, and note that the program has to end, unless it has to already."""
-        self.read_signals()  # if the terminal has hung up, SIGHUP is the reason
         if not self.must_end:
             self.must_end = Ended("you quit", QUIT)
             self.notice(trouble)
 
-    def wait_once(self, readers: Files, writers: Files, seconds: float) -> Files:
+    def wait_once(self, readers: Waitables, writers: Waitables, seconds: float) -> Waitables:
         """Wait until something can be read or written, or a signal comes, for so many seconds at
         most. Return what can be read or written."""
         timeout = None if seconds == FOREVER else seconds
@@ -483,17 +492,17 @@ class Person:
             ready, writable, _ = select.select([self.signal_pipe, *readers], writers, [], timeout)
         except (OSError, ValueError) as error:  # ValueError: a descriptor beyond 1023
             self.cannot_go_on(f"cannot wait any longer: {why(error)}")
-            return writers  # as if they were ready, so that the notice of this can be written
+            return writers  # as if they were ready, so that this notice can be written
         if self.signal_pipe in ready:
             ready.remove(self.signal_pipe)
             self.read_signals()
         return ready + writable
 
-    def wait(self, readers: Files, writers: Files, deadline: float) -> bool:
+    def wait(self, readers: Waitables, writers: Waitables, deadline: float) -> bool:
         """Wait until a socket can be read or written, and return True, or until the person has
-        typed a line, and return False. A terminal is read meanwhile, another keyboard only if it
-        is in `readers`. Raise TimeoutError at the deadline, a time.monotonic(), and Ended if the
-        program has to end."""
+        typed a line, and return False. A terminal is read meanwhile, a pipe or a file only if
+        KEYBOARD is in `readers`. Raise TimeoutError at the deadline, a time.monotonic(), and Ended
+        if the program has to end."""
         if self.at_terminal:
             readers = [*readers, KEYBOARD]
         while True:
@@ -511,16 +520,17 @@ class Person:
                 self.read_keyboard()
             if any(file != KEYBOARD for file in ready):
                 return True
-            if not ready and seconds == 0:
+            if seconds == 0:
                 raise TimeoutError
 
     def read_keyboard(self) -> None:
         """Read once what was typed, if anything was."""
         # In the background read() would stop the process, and go on after `fg`. By then the shell
         # may have read the line that select() reported, and read() would wait for another one.
-        if in_background() and self.stop(background=True):
-            return  # else it cannot be stopped, and read() fails
-        if KEYBOARD not in self.wait_once([KEYBOARD], [], 0):
+        # Where the process cannot be stopped, read() fails.
+        if in_background() and self.stop():
+            return
+        if KEYBOARD not in self.wait_once([KEYBOARD], [], 0):  # obey_signals() has not asked
             return
         try:
             data = os.read(KEYBOARD, READ_BYTES)
@@ -529,24 +539,23 @@ class Person:
         except OSError:  # it is closed, has hung up, or was opened for writing only
             data = b""
             self.at_terminal = False
-        text = self.decoder.decode(data, not data)
+        text = self.decoder.decode(data, final=not data)
+        if self.has_row:
+            self.row.type(text)
+        else:  # CR ends a line as in any text file
+            self.typed = self.typed[:PIPED_CHARACTERS] + text.replace("\r", "\n")
         if not data:
             self.end_input()
-        elif self.has_row:
-            self.row.type(text)
-        else:
-            self.typed = self.typed[:PIPED_CHARACTERS] + text.replace("\r", "\n")
 
     def end_input(self) -> None:
         """Take the end of the input as a line `\\quit`."""
-        self.read_signals()  # if the terminal has hung up, SIGHUP is the reason
         if self.has_row:
             self.row.end()
         elif self.at_terminal:  # Ctrl-D; half a line before it is dropped
             self.typed = f"{QUIT}\n"
         else:  # the last line may lack its newline
             self.typed += f"\n{QUIT}\n"
-        self.at_terminal = self.at_terminal and os.isatty(KEYBOARD)
+        self.at_terminal = self.at_terminal and os.isatty(KEYBOARD)  # not after it has hung up
 
     def take_line(self) -> str | None:
         """Return the next line typed, or None. In the row it also stays, until it is finished."""
@@ -559,7 +568,7 @@ class Person:
 
     def forget_typed(self) -> None:
         """Forget what was typed at a terminal: it was meant for another reader."""
-        if self.at_terminal and not in_background():  # where it is the shell's
+        if self.at_terminal and not in_background():  # there what is unread is the shell's
             self.typed = ""
             self.row.forget()
             with contextlib.suppress(termios.error):  # it has hung up
@@ -611,7 +620,7 @@ class Person:
                 self.cannot_go_on(f"cannot write to stdout any longer: {why(error)}")
 
 
-ENTER, PASTE, PASTED, ESCAPE = "\r", "\x1b[200~", "\x1b[201~", "\x1b"
+ENTER, PASTE_START, PASTE_END, ESCAPE = "\r", "\x1b[200~", "\x1b[201~", "\x1b"
 BACKSPACE, DELETE = "\x7f", "\x1b[3~"
 CTRL_D, CTRL_K, CTRL_U, CTRL_W = "\x04", "\x0b", "\x15", "\x17"
 UP, DOWN, RIGHT, LEFT, END, HOME = "\x1b[A", "\x1b[B", "\x1b[C", "\x1b[D", "\x1b[F", "\x1b[H"
@@ -635,7 +644,8 @@ EDITS: dict[str, Callable[[str, str], tuple[str, str]]] = {
     CTRL_W: lambda before, behind: (before[: before.rstrip(" ").rfind(" ") + 1], behind),
 }
 EDITS[CTRL_D] = EDITS[DELETE]  # where there is no text, it is the end of the input
-# What was read is cut into characters and keys (ECMA-48, 5.4; xterm).
+# What was read is cut into characters and keys (ECMA-48, 5.4; xterm). A key may lack its end: a
+# control character breaks it off.
 KEY = re.compile(
     r"(?P<characters>[^\x00-\x1f\x7f]+)"
     r"|\x1b\[M[^\x00-\x1f]{3}"  # a report of the mouse
@@ -646,9 +656,10 @@ KEY = re.compile(
     r"|\r\n|.",
     re.DOTALL,
 )
-# A key whose last characters have not come yet. At the end of what was read it is waited for.
+# A key whose last characters have not come yet. At the end of what was read it is waited for. But
+# ESC P is Alt-P, and CSI with $ is a key with Shift (rxvt).
 KEY_START = re.compile(
-    r"\x1b(\[M[^\x00-\x1f]{0,2}|\x1b?\[\[?[0-?]*[ -/]*|\x1b?O[0-?]*"
+    r"\x1b(\[M[^\x00-\x1f]{0,2}|\x1b?\[\[?[0-?]*[ -#%-/]*|\x1b?O[0-?]*"
     r"|[P\]X^_][^\x00-\x1f]+\x1b?|\x1b)?"
 )
 SAVE_CURSOR, RESTORE_CURSOR = "\x1b7", "\x1b8"  # DECSC, DECRC
@@ -687,7 +698,7 @@ class Row:
         end = 0
         for key in KEY.finditer(self.unread):
             if self.entered is not None or KEY_START.fullmatch(self.unread, end):
-                break
+                break  # a line waits to be taken, or a key for its rest
             end = key.end()
             if key["characters"]:
                 self.before += UNSAFE.sub("", key["characters"])
@@ -698,8 +709,8 @@ class Row:
 
     def press(self, key: str) -> None:
         """Do what a key says that is no character. Most do nothing."""
-        if key in (PASTE, PASTED):
-            self.pasting = key == PASTE
+        if key in (PASTE_START, PASTE_END):
+            self.pasting = key == PASTE_START
         elif key == "\t" or (self.pasting and key == ENTER):
             self.before += " "
         elif self.pasting:  # no other key does anything in a paste
@@ -755,7 +766,7 @@ class Row:
         last column stays free, as there terminals differ in where the cursor stands."""
         prompt = beginning(prompt, columns - 5)
         room = columns - 1 - width(prompt)
-        some_behind = beginning(self.behind, room // 3)
+        some_behind = beginning(self.behind, room // 3)  # at the least
         before = beginning(self.before[::-1], room - width(some_behind))[::-1]
         behind = beginning(self.behind, room - width(before))
         return f"{prompt}{before}" + (f"{SAVE_CURSOR}{behind}{RESTORE_CURSOR}" if behind else "")

@@ -67,7 +67,7 @@ CTRL_C, CTRL_D, CTRL_K, CTRL_Q, CTRL_S = "\x03", "\x04", "\x0b", "\x11", "\x13"
 CTRL_U, CTRL_W, CTRL_Z = "\x15", "\x17", "\x1a"
 UP, DOWN, LEFT, RIGHT = "\x1b[A", "\x1b[B", "\x1b[D", "\x1b[C"
 HOME, END, DELETE = "\x1b[H", "\x1b[F", "\x1b[3~"
-PASTE, PASTED = "\x1b[200~", "\x1b[201~"  # around what was pasted
+PASTE_START, PASTE_END = "\x1b[200~", "\x1b[201~"  # around what was pasted
 MARKS, NO_MARKS = "\x1b[?2004h", "\x1b[?2004l"  # what asks a terminal for these two
 
 

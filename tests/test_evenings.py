@@ -14,7 +14,7 @@ from typing import Callable
 
 from harness import (
     BACKSPACE, CLIENT, CONNECTED, CTRL_C, CTRL_D, CTRL_K, CTRL_U, CTRL_W, CTRL_Z, DELETE, DOWN, END, ENTER,
-    HOME, LEFT, MARKS, MESSAGE_LONGEST, PASTE, PASTED, QUIT, RIGHT, SERVER, UP, ChatTest, Partner, Patience, Program, main, unread,
+    HOME, LEFT, MARKS, MESSAGE_LONGEST, PASTE_START, PASTE_END, QUIT, RIGHT, SERVER, UP, ChatTest, Partner, Patience, Program, main, unread,
 )  # fmt: skip
 
 COUNT = 20
@@ -145,7 +145,7 @@ class Evening:
 
     def paste(self, side: Side) -> None:
         lines = [self.random.choice(WORDS) for _ in range(3)]
-        side.program.type(PASTE + "\r".join(lines) + PASTED)
+        side.program.type(PASTE_START + "\r".join(lines) + PASTE_END)
         side.key(" ".join(lines))
         self.settle()
 

@@ -10,7 +10,7 @@ import unittest
 from typing import Any
 
 from harness import (
-    BACKSPACE, CTRL_D, CTRL_K, CTRL_Q, CTRL_S, CTRL_U, CTRL_W, DELETE, DOWN, END, ENTER, ESCAPE, HOME, LEFT, PASTE, PASTED, QUIT,
+    BACKSPACE, CTRL_D, CTRL_K, CTRL_Q, CTRL_S, CTRL_U, CTRL_W, DELETE, DOWN, END, ENTER, ESCAPE, HOME, LEFT, PASTE_START, PASTE_END, QUIT,
     RIGHT, SERVER, UP, Screen, main,
 )  # fmt: skip
 
@@ -68,16 +68,16 @@ CASES = [
         "\x1b[15~", "\x1b[24;2~", "\x1bOP", "\x1bO2P", "\x1b[[A", "\x1b[1;5D", "\x1b[Z", "\x1b[a", "\x1b[97;5u",
         "\x1b[<0;10;10M", "\x1b[<0;10;10m", "\x1b[M !!", "\x1b[M \xe9!", "\x1b[I", "\x1b[O", "\x1b[?1;2c", "\x1b[12;40R",
         "\x1b]11;rgb:0000/0000/0000\x1b\\", "\x1b]0;title\x07", "\x1bP1$r0m\x1b\\", "\x1bx", "\x1b\xe9", "\x1b\r",
-        "\x1b\x7f", "\x1b(B", "\x1b%G", "\x1b\x1b[A", "\x1b\x1bOA", PASTED, "\x1b\x1b",
+        "\x1b\x7f", "\x1b(B", "\x1b%G", "\x1b\x1b[A", "\x1b\x1bOA", PASTE_END, "\x1b\x1b",
     )),
     *(("a|", code + ENTER, "a\na|") for code in ("\x1b[12", "\x1b[M")),  # that break off
     # Pastes.
-    ("a|d", f"{PASTE}b\rc{PASTED}", "ab c|d"),
-    ("|", f"{PASTE}one\r\ntwo\nthree\rfour\r{PASTED}", "one two three four |"),
-    ("|", f"{PASTE}a\tb\x1b[31mred\x1b[0m\x1b]0;title\x07{UP}{BACKSPACE}{CTRL_U}{CTRL_D}{PASTED}", "a bred|"),
-    ("|", f"{PASTE}{CTRL_D}{PASTED}", "|"),
-    ("|", f"{PASTE}{QUIT}\r{PASTED}{ENTER}", f"{QUIT} \n{QUIT} |"),
-    ("|", f"{PASTE}no end\r", "no end |"),
+    ("a|d", f"{PASTE_START}b\rc{PASTE_END}", "ab c|d"),
+    ("|", f"{PASTE_START}one\r\ntwo\nthree\rfour\r{PASTE_END}", "one two three four |"),
+    ("|", f"{PASTE_START}a\tb\x1b[31mred\x1b[0m\x1b]0;title\x07{UP}{BACKSPACE}{CTRL_U}{CTRL_D}{PASTE_END}", "a bred|"),
+    ("|", f"{PASTE_START}{CTRL_D}{PASTE_END}", "|"),
+    ("|", f"{PASTE_START}{QUIT}\r{PASTE_END}{ENTER}", f"{QUIT} \n{QUIT} |"),
+    ("|", f"{PASTE_START}no end\r", "no end |"),
     ("|", "one\rtwo\rthree", "one\none|"),  # without marks: the rest waits until the line is taken
     # Two keys at once.
     ("ab|", LEFT + LEFT + "c" + RIGHT + BACKSPACE, "c|b"),
@@ -111,7 +111,7 @@ class Keys(unittest.TestCase):
 
     def test_each_key_cut_at_every_byte(self) -> None:
         for text, keys, expected in CASES:
-            if WHOLE.search(keys) or PASTE in keys:
+            if WHOLE.search(keys) or PASTE_START in keys:
                 continue
             for cut in range(1, len(keys)):
                 with self.subTest(text=text, keys=keys, cut=cut):
@@ -134,13 +134,13 @@ class Keys(unittest.TestCase):
 
     def test_what_is_forgotten_is_not_the_messages_nor_that_a_paste_goes_on(self) -> None:
         row = row_with("half")
-        row.type(f"\r{PASTE}more\r")
+        row.type(f"\r{PASTE_START}more\r")
         row.forget()
         self.assertIsNone(row.take_line())
         self.assertEqual(row.text(), "")
-        row.type(f"{PASTE}one\r")
+        row.type(f"{PASTE_START}one\r")
         row.forget()
-        row.type(f"two\rthree{PASTED}")
+        row.type(f"two\rthree{PASTE_END}")
         self.assertIsNone(row.take_line())
         self.assertEqual(row.text(), "two three")
         row.type(UP)
@@ -166,10 +166,10 @@ class Keys(unittest.TestCase):
 
     def test_an_enter_that_comes_alone_ends_a_paste_whose_end_was_lost(self) -> None:
         for enter in ("\r", "\n", "\r\n"):
-            self.assertEqual(state_of("|", [f"{PASTE}half\ra paste", enter]), "half a paste\nhalf a paste|")
+            self.assertEqual(state_of("|", [f"{PASTE_START}half\ra paste", enter]), "half a paste\nhalf a paste|")
 
     def test_a_paste_in_several_parts(self) -> None:
-        paste = f"{PASTE}one\r\ntwo \u65e5\u672c\x1b[31m\tthree{PASTED}"
+        paste = f"{PASTE_START}one\r\ntwo \u65e5\u672c\x1b[31m\tthree{PASTE_END}"
         for cut in range(1, len(paste)):
             self.assertEqual(state_of("|", [paste[:cut], paste[cut:]]), "one two \u65e5\u672c three|")
 
@@ -266,7 +266,7 @@ class RandomKeys(unittest.TestCase):
     PIECES = (
         "a", "b c", "\u65e5", ACCENT, FAMILY, HEART, "\t", ENTER, "\n", "\r\n", BACKSPACE, DELETE, LEFT, RIGHT,
         LEFT, RIGHT, "\x1bOD", "\x1bOC", HOME, END, UP, DOWN, UP, CTRL_U, CTRL_K, CTRL_W, CTRL_D, "\x1b[15~", "\x1b[1;5D", "\x1b[<0;1;1M",
-        "\x1b[M !!", "\x9b", "\u202e", "\x00", CTRL_S, f"{PASTE}x{PASTED}", f"{PASTE}one\r\ntwo \x1b[1m{UP}{PASTED}",
+        "\x1b[M !!", "\x9b", "\u202e", "\x00", CTRL_S, f"{PASTE_START}x{PASTE_END}", f"{PASTE_START}one\r\ntwo \x1b[1m{UP}{PASTE_END}",
     )  # fmt: skip
 
     def feed(self, packets: list[str]) -> tuple[list[str], list[str], Any]:

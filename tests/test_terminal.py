@@ -16,7 +16,7 @@ from typing import Iterator
 
 from harness import (
     BACKSPACE, BLANK, BROKE, CLIENT, CTRL_C, CTRL_D, CTRL_Q, CTRL_S, CTRL_U, CTRL_Z, END, ENTER, ESCAPE, HOME, IN_QUEUE,
-    LEFT, MESSAGE_LONGEST, NO_TURN, NOT_PICKED_UP, NOT_SENT, PASTE, PASTED, PAUSE_SECONDS, QUIT, RIGHT, SERVER, TOO_LONG,
+    LEFT, MESSAGE_LONGEST, NO_TURN, NOT_PICKED_UP, NOT_SENT, PASTE_START, PASTE_END, PAUSE_SECONDS, QUIT, RIGHT, SERVER, TOO_LONG,
     UNREAD_LONGEST, UP, USERNAME_LONGEST, WAITING, Partner, Patience, Program, TerminalTest, main, on_linux, processor_seconds, unread,
 )  # fmt: skip
 
@@ -211,14 +211,14 @@ class Keys(TerminalTest):
     def test_keys_that_mean_nothing_leave_nothing(self) -> None:
         client, partner = self.client_at_turn()
         for code in ("\x1b[15~", "\x1b[24;2~", "\x1b[0;10;10M", "\x1b[97;5u", "\x1b[?1;2c", "\x1b[I", "\x1bOP", "\x1bx",
-                     PASTED, CTRL_S, CTRL_Q, CTRL_S + CTRL_Q, "\x16", "\x0f"):  # fmt: skip
+                     PASTE_END, CTRL_S, CTRL_Q, CTRL_S + CTRL_Q, "\x16", "\x0f"):  # fmt: skip
             self.type_and_see(client, code + "ok", "alice> ok")
             self.type_and_see(client, CTRL_U, "alice>")
         partner.quit()
         self.assertEqual(client.status(), 0)
 
     def test_ctrl_s_makes_nothing_deaf(self) -> None:
-        for keys in (CTRL_S, CTRL_Q, f"{PASTE}half a paste", "\x1b[", ESCAPE):
+        for keys in (CTRL_S, CTRL_Q, f"{PASTE_START}half a paste", "\x1b[", ESCAPE):
             for at_turn in (True, False):
                 client, partner = self.client_at_turn()
                 if not at_turn:
@@ -279,14 +279,14 @@ class Keys(TerminalTest):
         client, partner = self.client_at_turn()
         client.look()
         self.assertTrue(client.display.marks_pastes)  # the terminal was asked to
-        client.type(f"{PASTE}one\r\ntwo\r\x1b[31m{QUIT}{PASTED}")
+        client.type(f"{PASTE_START}one\r\ntwo\r\x1b[31m{QUIT}{PASTE_END}")
         client.wait_for_row(f"alice> one two {QUIT}")
         client.type(ENTER)
         self.assertEqual(partner.line(), f"one two {QUIT}")
 
     def test_a_paste_without_an_end_is_sent_with_an_enter_that_comes_alone(self) -> None:
         client, partner = self.client_at_turn()
-        self.type_and_see(client, f"{PASTE}half a\rpaste", "alice> half a paste")
+        self.type_and_see(client, f"{PASTE_START}half a\rpaste", "alice> half a paste")
         client.type(ENTER)
         self.assertEqual(partner.line(), "half a paste")
 
