@@ -621,6 +621,10 @@ class TerminalTest(ChatTest):
         program.type(keys)
         program.wait_for_row(row)
 
+    def wait_until_there_is_unread(self, program: Program) -> None:
+        """Wait until what was typed has arrived at a program that does not read it."""
+        self.wait_for(lambda: unread(program.slave) > 0, lambda: "what was typed has arrived")
+
     def wait_until_stopped(self, shell: Program) -> None:
         """Wait until a shell tells that its job is stopped."""
 

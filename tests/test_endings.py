@@ -422,6 +422,18 @@ class AtAPrompt(TerminalTest):
         self.noticed(client, r"\* server left", "half typed")
         self.assertEqual(client.status(), 1)
 
+    def test_a_person_quits_a_queue_in_the_moment_in_which_the_server_leaves(self) -> None:
+        listener = self.listener()
+        client = self.client_of(listener, terminal="in out err")
+        client.at().expect("picked up")
+        client.signal(signal.SIGSTOP)
+        listener.accept()[0].close()
+        client.type(QUIT + ENTER)
+        self.wait_until_there_is_unread(client)
+        client.signal(signal.SIGCONT)
+        client.at().expect(r"\* you quit\r\n")
+        self.assertEqual(client.status(), 0)
+
     def test_two_signals_at_once_at_the_prompt(self) -> None:
         for first, second in ((signal.SIGTERM, signal.SIGHUP), (signal.SIGHUP, None)):
             for program, partner in (self.server_at_turn(), self.client_at_turn()):
@@ -453,6 +465,18 @@ class AtAPrompt(TerminalTest):
             program.err.expect("waiting")
             program.hang_up()
             self.assertEqual(program.status(), 0 if script is SERVER else 129)
+
+    def test_a_terminal_that_hangs_up_where_sighup_is_ignored_is_an_end_of_the_input(self) -> None:
+        server, port = self.server(0, terminal="in", prefix=("sh", "-c", 'trap "" HUP; exec "$@"', "sh"))
+        server.hang_up()
+        for name in ("alice", "bob"):
+            partner = self.visitor(port, name)
+            partner.send("hello\n")
+            server.out.expect(f"{name}> hello")
+            self.assert_goodbye(partner)
+            partner.close()
+            server.err.expect("waiting on")
+        self.assertLess(server.err.so_far().count("not sent"), 2)
 
     def test_a_terminal_that_hangs_up_at_ones_turn(self) -> None:
         for term in ("xterm", "dumb"):

@@ -17,8 +17,8 @@ import time
 from typing import IO, Any, Callable, NamedTuple
 
 from harness import (
-    BROKE, CLIENT, DEADLINE, ENTER, GREETING, MESSAGE_LONGEST, PAUSE_SECONDS,
-    QUIT, SERVER, WAITING, ChatTest, Partner, Program, Stream, TerminalTest, main, on_linux,
+    BROKE, CLIENT, CTRL_U, DEADLINE, ENTER, GREETING, MESSAGE_LONGEST, PAUSE_SECONDS,
+    QUIT, SERVER, WAITING, ChatTest, Partner, Patience, Program, Stream, TerminalTest, main, on_linux,
     processor_seconds,
 )  # fmt: skip
 
@@ -452,6 +452,23 @@ class Sending(MeddlingTest):
         while program.out.read(0.3):  # a message is shown whenever an answer could be sent
             pass
         return program, partner
+
+    def test_what_is_typed_while_a_line_is_on_its_way_is_refused(self) -> None:
+        listener = self.listener()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+        client = self.client_of(listener, flags=("-I", "-S", "-c", self.NARROW), terminal="in out err")
+        partner = self.accept(listener)
+        partner.send("\n" * 2000)  # so that only the connection makes the client wait
+        client.at().expect("username> ")
+        client.type("alice" + ENTER)
+        patience = Patience()
+        while "not sent: your last line is still on its way" not in client.at().so_far():
+            self.assertTrue(patience.lasts(), "it did not have to wait")
+            client.type("y" * MESSAGE_LONGEST + ENTER + "half" + ENTER + CTRL_U)
+        client.type(QUIT + ENTER)
+        client.at().expect("you quit")
+        self.assertEqual(partner.rest().split("\n")[-2:], [QUIT, ""])
+        self.assert_calm(client)
 
     def test_a_full_buffer_gets_no_half_lines(self) -> None:
         for script in (SERVER, CLIENT):

@@ -132,6 +132,15 @@ class Keys(unittest.TestCase):
                 self.assertEqual(state_of("a|", [answer[:cut], answer[cut:] + "b"]), "ab|")
         self.assertEqual(state_of("a|", ["\x1b]b", "c", ENTER]), "abc\nabc|")  # it was none
 
+    def test_a_key_with_alt_in_two_parts(self) -> None:
+        for key in ("\x1b\x1b[A", "\x1b\x1b[3~", "\x1b\x1bOA"):
+            for cut in range(2, len(key)):  # before, it might be Esc and the key
+                self.assertEqual(state_of("a|", [key[:cut], key[cut:] + "b"]), "ab|")
+
+    def test_keys_with_shift_as_rxvt_sends_them(self) -> None:
+        for key in ("\x1b[3$", "\x1b[7$", "\x1b[8$"):
+            self.assertEqual(state_of("a|", [key, "b"]), "ab|")
+
     def test_what_is_forgotten_is_not_the_messages_nor_that_a_paste_goes_on(self) -> None:
         row = row_with("half")
         row.type(f"\r{PASTE_START}more\r")

@@ -306,6 +306,7 @@ class Streams(ChatTest):
             ("ascii", b"caf\xc3\xa9\n", "caf\ufffd\ufffd", r"\?\?!"),
             ("latin-1", b"caf\xe9\n", "caf\u00e9", r"\?\xe9!"),
             ("utf-8", b"caf\xe9\n", "caf\ufffd", "\u4f60\u00e9!"),
+            ("utf-8", b"caf\xc3", "caf\ufffd", "\u4f60\u00e9!"),  # and the end of the input
         ):
             with self.subTest(encoding=encoding):
                 listener = self.listener()
@@ -313,6 +314,7 @@ class Streams(ChatTest):
                                     flags=(), env={"PYTHONIOENCODING": encoding})  # fmt: skip
                 partner = self.accept(listener)
                 client.type(b"alice\n" + typed)
+                client.end_input()
                 self.assertEqual(partner.line(), "alice")
                 self.assertEqual(partner.line(), sent)
                 partner.send("\u4f60\u00e9!\n")

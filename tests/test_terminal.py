@@ -430,9 +430,6 @@ class Readers(TerminalTest):
             self.assertEqual(client.status(), 0)
             self.assertEqual(unread(client.slave), 0)
 
-    def wait_until_there_is_unread(self, program: Program) -> None:
-        self.wait_for(lambda: unread(program.slave) > 0, lambda: "what was typed has arrived")
-
     def test_the_pause_is_only_for_a_person_in_a_line(self) -> None:
         server, port = self.server_at_terminal()
         begin = time.monotonic()
@@ -593,6 +590,41 @@ class CtrlZ(TerminalTest):
             program.at().expect(r"\r\x1b\[Kalice> ha\x1b7f\x1b8")
             program.type("\r")
             self.assertEqual(partner.line(), "haf")
+
+    def server_in_bash(self) -> tuple[Program, Partner]:
+        """Return bash in whose foreground a server says goodbye to its client, and the client."""
+        if not shutil.which("bash"):
+            self.skipTest("there is no bash here")
+        shell = self.start("bash", "--norc", "-i", terminal="in out err", env={"PS1": "$ "})
+        shell.at().expect(r"[$] ")
+        shell.type(f"{sys.executable} -I {SERVER} 0\r")
+        partner = self.visitor(shell.port())
+        shell.at().expect("is alice")
+        shell.type(f"{QUIT}\r")
+        shell.at().expect("you quit")  # now the server waits for the client to close
+        return shell, partner
+
+    def test_what_is_typed_before_ctrl_z_in_a_goodbye_does_not_reach_the_shell(self) -> None:
+        shell, partner = self.server_in_bash()
+        shell.type(f"half{CTRL_Z}")
+        partner.close()
+        shell.at().expect("Stopped(.|\r|\n)*[$] ")
+        shell.type("echo in the $((1 + 1))nd line\r")
+        shell.at().expect("in the 2nd line")
+        shell.type("fg\r")
+        shell.at().expect("\r\x1b\\[Khalf")
+
+    @on_linux
+    def test_a_sigcont_in_a_goodbye_undoes_the_sigtstp_before_it(self) -> None:
+        shell, partner = self.server_in_bash()
+        server = os.tcgetpgrp(shell.at().descriptor)
+        pending = pathlib.Path(f"/proc/{server}/status")
+        os.kill(server, signal.SIGTSTP)
+        self.wait_for(lambda: "ShdPnd:\t0000000000000000" in pending.read_text(), lambda: "it is noted")
+        os.kill(server, signal.SIGCONT)
+        partner.close()
+        self.visitor(shell.port(), "bob")
+        shell.at().expect("is bob")
 
     @on_linux
     def test_a_client_that_is_killed_in_the_background_says_goodbye_and_ends(self) -> None:
