@@ -340,7 +340,7 @@ class Peer:
                     self.sock.settimeout(left)
                     if not self.sock.recv(AHEAD_BYTES):
                         break
-                    time.sleep(0.01)  # so that a flood is not received as fast as it can be sent
+                    time.sleep(0.01)  # so that a flood does not keep a core busy
 
 
 KEYBOARD, STDOUT, STDERR = 0, 1, 2  # descriptors

@@ -26,7 +26,7 @@ import termios
 import time
 import unicodedata
 import unittest
-from typing import Any, Callable
+from typing import IO, Any, Callable
 
 import processes
 
@@ -46,8 +46,8 @@ GOODBYE_SECONDS = 1.0  # for the last line to arrive, at the most
 PAUSE_SECONDS = 1.0  # before the next client, for a person who may be in the middle of a line
 NOTICED_SECONDS = 0.5  # from the end to its notice, while a line is edited
 
-# How the notices say what the tests look for, as regular expressions.
-WAITING = r"\* waiting on \S+ port (\d+)"
+# How the notices say what several files look for, as regular expressions.
+WAITING = r"\* waiting on \S+ port (\d+) \(Ctrl-C closes\)"
 IN_QUEUE = "picked up"  # the client is waiting to be
 CONNECTED = "connected"
 LOST = r"was lost \(Connection reset by peer\)"
@@ -64,10 +64,11 @@ BLANK = NOT_SENT + "nothing but white space"
 # What is typed at a terminal.
 ESCAPE, ENTER, BACKSPACE = "\x1b", "\r", "\x7f"
 CTRL_C, CTRL_D, CTRL_K, CTRL_Q, CTRL_S = "\x03", "\x04", "\x0b", "\x11", "\x13"
-CTRL_U, CTRL_W, CTRL_Z = "\x15", "\x17", "\x1a"
+CTRL_U, CTRL_W, CTRL_Z, CTRL_BACKSLASH = "\x15", "\x17", "\x1a", "\x1c"
 UP, DOWN, LEFT, RIGHT = "\x1b[A", "\x1b[B", "\x1b[D", "\x1b[C"
 HOME, END, DELETE = "\x1b[H", "\x1b[F", "\x1b[3~"
 PASTE_START, PASTE_END = "\x1b[200~", "\x1b[201~"  # around what was pasted
+ERASE = "\r\x1b[K"  # what clears the row
 MARKS, NO_MARKS = "\x1b[?2004h", "\x1b[?2004l"  # what asks a terminal for these two
 
 
@@ -527,6 +528,14 @@ class ChatTest(unittest.TestCase):
         copy = pathlib.Path(folder.name, script.name)
         copy.write_text(text)
         return copy
+
+    def file_of(self, data: bytes) -> IO[bytes]:
+        """Return a file that has some bytes to read, to be a program's stdin."""
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed when the test is over
+        self.addCleanup(file.close)
+        file.write(data)
+        file.seek(0)
+        return file
 
     def listener(self) -> socket.socket:
         """Return a listening socket, to be a client's server by hand."""

@@ -18,8 +18,8 @@ import time
 import processes
 
 FOLDER = pathlib.Path(__file__).resolve().parent
-LONGEST = ("test_endings", "test_failing", "test_terminal", "test_fuzz", "test_hostile")  # to be started first
-AT_ONCE = max(4, 2 * (os.cpu_count() or 1))  # a test mostly waits
+LONGEST = ("test_failing", "test_terminal", "test_hostile", "test_endings", "test_fuzz")  # to be started first
+AT_ONCE = max(8, 4 * (os.cpu_count() or 1))  # a test mostly waits
 LIMIT = 180.0  # seconds for all files together, far more than a busy machine needs
 GRACE = 3.0  # seconds for a test file to clean up when it is told to end
 COUNTS = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped\n\Z", re.M)

@@ -300,14 +300,14 @@ class Lacking(TerminalTest):
 
     @unittest.skipUnless(pathlib.Path("/proc/self/limits").exists(), "this looks into the system as Linux has it")
     def test_no_descriptors_at_the_start(self) -> None:
-        for limit in range(3, 8):
+        for limit in range(4, 8):  # with fewer not every Python starts
             prefix = ("sh", "-c", f'ulimit -n {limit}; exec "$@"', "sh")
             server = self.start(SERVER, 0, prefix=prefix)
             text = server.err.expect(r"[^\n]*\n").group().decode()
             if "waiting on" in text:
                 server.signal(signal.SIGTERM)
                 self.assertEqual(server.status(), 0)
-            elif text.startswith("* "):
+            else:
                 self.assertEqual(server.status(), 1)
                 self.assertRegex(server.err.all(), r"\A\* cannot listen on [^\n]+(Too many open files|not known); [^\n]+\n\Z")
 

@@ -320,7 +320,7 @@ class Signals(ChatTest):
 
     def test_signals_in_quick_succession_are_one(self) -> None:
         for first, second in ((signal.SIGHUP, signal.SIGTERM), (signal.SIGINT, signal.SIGINT)):
-            for _ in range(10):
+            for _ in range(5):
                 client, partner = self.client_of_partner()
                 client.signal(first)
                 client.signal(second)
@@ -349,7 +349,7 @@ class Signals(ChatTest):
             self.assert_calm(client)
 
     def test_a_signal_right_behind_a_notice_is_obeyed(self) -> None:
-        for i in range(30):
+        for i in range(16):
             server = self.start(SERVER, 0)
             port = server.port()
             if i % 2:
@@ -421,6 +421,17 @@ class AtAPrompt(TerminalTest):
         partner.close()
         self.noticed(client, r"\* server left", "half typed")
         self.assertEqual(client.status(), 1)
+
+    def test_a_person_quits_a_queue(self) -> None:
+        listener = self.listener()
+        client = self.client_of(listener, terminal="in out err")
+        client.at().expect("picked up")
+        client.type(QUIT + ENTER)
+        client.at().expect(r"\* you quit\r\n")
+        partner = self.accept(listener)
+        self.assert_goodbye(partner)
+        partner.close()
+        self.assertEqual(client.status(), 0)
 
     def test_a_person_quits_a_queue_in_the_moment_in_which_the_server_leaves(self) -> None:
         listener = self.listener()

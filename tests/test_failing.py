@@ -1,183 +1,26 @@
-"""Any system call may fail, and a signal may come at any of them: each in turn, in the real scripts.
-
-A short conversation is held again and again. Each time one call of one function fails, or a signal
-comes right before or after it, until a conversation turns out to have no such call any more.
-"""
+"""Any system call may fail, and a signal may come at any of them: each in turn, in the real scripts."""
 
 from __future__ import annotations
 
 import pathlib
 import re
 import resource
-import select
 import signal
 import socket
-import tempfile
 import time
-from typing import IO, Any, Callable, NamedTuple
+from typing import IO
 
 from harness import (
-    BROKE, CLIENT, CTRL_U, DEADLINE, ENTER, GREETING, MESSAGE_LONGEST, PAUSE_SECONDS,
-    QUIT, SERVER, WAITING, ChatTest, Partner, Patience, Program, Stream, TerminalTest, main, on_linux,
-    processor_seconds,
+    BROKE, CLIENT, CTRL_U, ENTER, GREETING, MESSAGE_LONGEST, PAUSE_SECONDS, QUIT, SERVER, WAITING,
+    ChatTest, Partner, Patience, Program, main, on_linux, processor_seconds,
+)  # fmt: skip
+from meddling import (
+    ALWAYS, ANSWER, END, FAREWELL, NEVER, ODD, SENT, TROUBLE, TYPED, VISIT, MeddlingTest, Outcome,
+    Pair, meddling,
 )  # fmt: skip
 
-# Runs a script in which some calls of one function fail, after they have done what cannot fail, or
-# have a SIGTERM sent `before` or `after` them. Which ones is told by an expression of `count`, the
-# number of the call; `here`, its number in the conversation; and `conversation`, the number of that.
-# stderr gets a line for each such call, and for each client that was accepted.
-PRELUDE = """if True:
-    import errno, os, runpy, select, signal, socket, sys, termios
-    _, function, what, when, *sys.argv = sys.argv
-    count = here = conversation = 0
-    read, tell = os.read, os.write
-    number = getattr(errno, what, 0)
-    descriptor = {"keyboard": 0, "stdout": 1, "stderr": 2}.get(function)
 
-    class Socket(socket.socket):
-        def _accept(self):
-            global here, conversation
-            accepted = super()._accept()
-            tell(2, b"accepted\\n")
-            here, conversation = 0, conversation + 1
-            return accepted
-        def recv(self, size, *flags):  # so that a conversation takes several calls
-            return super().recv(min(size, 100), *flags)
-
-    def meddled(real):
-        def call(*arguments):
-            global count, here
-            if descriptor not in (None, arguments[0]):
-                return real(*arguments)
-            count, here = count + 1, here + 1
-            if not eval(when):
-                return real(*arguments)
-            tell(2, b"meddled\\n")
-            if what == "before":
-                os.kill(os.getpid(), signal.SIGTERM)
-            try:
-                result = None if number and function != "close" else real(*arguments)
-            finally:
-                if what == "after":
-                    os.kill(os.getpid(), signal.SIGTERM)
-            if number:
-                raise OSError(number, os.strerror(number))
-            return result
-        return call
-
-    os.read = lambda descriptor, size: read(descriptor, min(size, 6))  # as with recv()
-    place, name = {
-        "accept": (Socket, "_accept"), "select": (select, "select"), "keyboard": (os, "read"),
-        "stdout": (os, "write"), "stderr": (os, "write"), "tcsetattr": (termios, "tcsetattr"),
-        "signal": (signal, "signal"),
-    }.get(function, (Socket, function))
-    setattr(place, name, meddled(getattr(place, name)))
-    socket.socket = Socket
-    runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-NEVER = "False"
-ALWAYS = "True"
-ODD = "count % 2"
-MARKS = re.compile("^(meddled|accepted)\r?\n", re.M)
-
-CTRL_BACKSLASH = "\x1c"
-TYPED = ("alice", "hello", "again", QUIT)  # the client's side of a conversation
-SENT = f"{GREETING} by hand\nfine {'x' * 100}\nwell\n"  # and what the server sends in it
-ANSWER = "right"  # what the person at a server says, always
-VISIT = f"alice\nhello\nagain\n{'x' * (MESSAGE_LONGEST + 1)}\n"  # what a visitor sends; the server ends it
-FAREWELL = rf"{re.escape(QUIT)}\n|{GREETING}: [^\n]+\n"
-HOW = r"quit|left|was lost.*|broke a rule.*"
-# How the notice starts that tells what the program cannot go on without.
-TROUBLE = {"select": "* cannot wait any longer: ", "stdout": "* cannot write to stdout any longer: "}
-END = re.compile(rf"^\* (?:you|server|alice|127\.0\.0\.1 port) ({HOW})$", re.M)
-
-
-def meddling(function: str, what: str, when: str) -> tuple[str, ...]:
-    """Return Python's flags to meddle with the calls of a function."""
-    return ("-I", "-S", "-c", PRELUDE, function, what, when)
-
-
-class Outcome(NamedTuple):
-    """What came of a program, in words that are the same each time."""
-
-    status: int
-    out: str
-    err: str
-    heard: str  # by the other side
-    meddled: bool
-    connected: bool
-
-    def ends(self) -> list[str]:
-        """Return how the conversation ended, as often as it was told."""
-        return END.findall(self.err)
-
-
-class Pair(NamedTuple):
-    """A client, and what it connects to."""
-
-    program: Program
-    listener: socket.socket
-
-
-class MeddlingTest(ChatTest):
-    """What is said of programs whose system calls fail."""
-
-    def comes(self, stream: Stream, pattern: str) -> bool:
-        """Wait for a pattern, or for the end of the stream; tell whether the pattern came."""
-        try:
-            stream.expect(pattern)
-        except AssertionError:
-            if not stream.ended:
-                raise
-            return False
-        return True
-
-    def outcome(self, program: Program, heard: str, connected: bool) -> Outcome:
-        """Wait for the end of a program, and return what came of it. Whatever it was, it shows no
-        traceback, and its notices are whole lines."""
-        status = program.status()
-        out, err = program.out.all(), program.err.all()
-        self.assert_calm(program)
-        program.kill()
-        notices = re.sub(r"port \d+", "port", MARKS.sub("", err))
-        self.assertRegex(notices, r"\A(\* [^\n]+\n)*\Z")
-        return Outcome(status, out, notices, heard, "meddled" in err, connected)
-
-    def picked_up(self, client: Pair, greeting: str) -> Partner | None:
-        """Pick a client up, unless it ends before it connects."""
-        waiting: list[Any] = []
-        deadline = time.monotonic() + DEADLINE
-        while not waiting and client.program.process.poll() is None:
-            self.assertLess(time.monotonic(), deadline, "it neither connects nor ends")
-            waiting = select.select([client.listener], [], [], 0.02)[0]
-        waiting = waiting or select.select([client.listener], [], [], 0)[0]
-        return self.accept(client.listener, greeting) if waiting else None
-
-    def each_call(
-        self,
-        kinds: list[tuple[str, str]],
-        begin: Callable[[str, str, str], Any],
-        finish: Callable[[Any], Outcome],
-        check: Callable[[str, str, Outcome], None],
-        when: str = "count == {}",
-    ) -> None:
-        """Meddle with every call of each function, as far as there is one, and check what came of
-        it. The programs for the same number of call run side by side."""
-        number = 1
-        while kinds:
-            begun = [(kind, begin(*kind, when.format(number))) for kind in kinds]
-            kinds = []
-            for kind, program in begun:
-                with self.subTest(function=kind[0], what=kind[1], number=number):
-                    outcome = finish(program)
-                    self.assertTrue(outcome.meddled or number > 1, "it has no such call")
-                    if outcome.meddled:
-                        kinds.append(kind)
-                        check(*kind, outcome)
-            number += 1
-
-
-class Client(MeddlingTest):
+class ClientFails(MeddlingTest):
     def begin(self, function: str, what: str, when: str) -> Pair:
         """Start a client whose person types the whole conversation at once."""
         listener = self.listener()
@@ -279,14 +122,10 @@ class Client(MeddlingTest):
         self.each_call(kinds, self.begin, self.finish, check)
 
 
-class Server(MeddlingTest):
+class ServerFails(MeddlingTest):
     def keyboard(self) -> IO[bytes]:
         """Return an input that answers whatever is asked."""
-        answers = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed when the test is over
-        self.addCleanup(answers.close)
-        answers.write(f"{ANSWER}\n".encode() * 1000)
-        answers.seek(0)
-        return answers
+        return self.file_of(f"{ANSWER}\n".encode() * 1000)
 
     def begin(self, function: str, what: str, when: str) -> Program:
         """Start a server that may fail."""
@@ -432,10 +271,7 @@ class Sending(MeddlingTest):
 
     def stuck(self, script: pathlib.Path) -> tuple[Program, Partner]:
         """Return a program that waits for its partner to read, and the partner."""
-        answers = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed when the test is over
-        self.addCleanup(answers.close)
-        answers.write(b"alice\n" + (b"y" * MESSAGE_LONGEST + b"\n") * 2000)
-        answers.seek(0)
+        answers = self.file_of(b"alice\n" + (b"y" * MESSAGE_LONGEST + b"\n") * 2000)
         flags = ("-I", "-S", "-c", self.NARROW)
         if script == SERVER:
             program, port = self.server(stdin=answers, flags=flags)
@@ -584,76 +420,6 @@ class Goodbye(ChatTest):
         server.err.expect(r"\* you quit\n\* server closed\n$")
         self.assertEqual(END.findall(server.err.all()), ["quit"])
         self.assert_calm(server)
-
-
-class LineEditing(MeddlingTest, TerminalTest):
-    """Signals and failures at a client whose person edits a line."""
-
-    def begin(self, function: str, what: str, when: str) -> Pair:
-        listener = self.listener()
-        flags = meddling(function, what, when)
-        return Pair(self.client_of(listener, terminal="in out err", flags=flags), listener)
-
-    def finish(self, client: Pair) -> Outcome:
-        """Type a username and `\\quit`, each when it is asked for, and wait for the end."""
-        program, screen = client.program, client.program.at()
-        heard, partner = "", self.picked_up(client, f"{GREETING} by hand\n")
-        if partner:
-            for text in ("alice", QUIT):
-                if screen.expect(r"\* you|(username|alice)> ").group().startswith(b"*"):
-                    break
-                program.type(text + ENTER)
-            heard = partner.rest()
-            partner.close()
-        status = program.status()
-        self.assertTrue(self.is_as_found(program), "the terminal is as it was found")
-        self.assert_calm(program)
-        shown = screen.data.decode()
-        notices = "".join(f"{notice}\n" for notice in re.findall(r"\* you [^\r\n]+", shown))
-        program.kill()
-        client.listener.close()
-        return Outcome(status, shown, notices, heard, "meddled" in shown, bool(partner))
-
-    def test_a_signal_at_every_call(self) -> None:
-        def check(function: str, _: str, outcome: Outcome) -> None:
-            if not outcome.connected:  # it came before there was a connection, or even a handler
-                self.assertEqual(function, "signal")
-                self.assertIn(outcome.status, (-signal.SIGTERM, 128 + signal.SIGTERM))
-                return
-            self.assertEqual(outcome.ends(), ["quit"], f"it is told once: {outcome}")
-            self.assertIn(outcome.heard, ("\\quit\n", "alice\n\\quit\n"))
-            self.assertIn(outcome.status, (0, 128 + signal.SIGTERM))
-
-        kinds = [(function, when) for function in ("tcsetattr", "select", "signal", "keyboard", "stdout")
-                 for when in ("before", "after")]  # fmt: skip
-        self.each_call(kinds, self.begin, self.finish, check)
-
-    def test_a_keyboard_that_fails_sends_nothing_that_is_half_typed(self) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            mark = pathlib.Path(folder, "from now on")
-            flags = meddling("keyboard", "EIO", f"os.path.exists({str(mark)!r})")
-            client, partner = self.client_at_turn(flags=flags)
-            self.type_and_see(client, "half a line", "alice> half a line")
-            mark.touch()
-            client.type("x")
-            self.assert_goodbye(partner)
-            partner.close()
-            self.assertEqual(client.status(), 0)
-            client.at().expect(r"alice> half a line\r\n[^\n]*\* you quit\r\n")
-            self.assert_calm(client)
-
-    def test_sigquit_is_obeyed_as_the_other_signals(self) -> None:
-        for program, partner, status in (
-            (*self.client_at_turn(), 128 + signal.SIGQUIT), (*self.server_at_turn(), 0),
-        ):  # fmt: skip
-            self.type_and_see(program, "half", program.screen()[-1] + " half")
-            program.type(CTRL_BACKSLASH)
-            self.assertTrue(partner.rest().endswith(f"{QUIT}\n"))
-            partner.close()
-            self.assertEqual(program.status(), status)
-            self.assertTrue(self.is_as_found(program))
-            self.assertEqual(program.at().data.count(b"* you quit"), 1)
-            self.assert_calm(program)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import sys
 
 from harness import CLIENT, DEADLINE, GREETING, MESSAGE_LONGEST, QUIT, ChatTest, Partner, Program, main
 
-COUNT = 60
+COUNT = 45
 SEED = 20
 PIECES = (
     b"alice\n", b"bob\r\n", f"{QUIT}\n".encode(), QUIT.encode(), b"\n", b"\r", b"\x00", b"\xff\xfe\n",

@@ -9,7 +9,6 @@ import re
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 
 from harness import (
@@ -160,10 +159,8 @@ class Departures(ChatTest):
 
     @on_linux
     def test_a_peer_that_never_reads_does_not_hold_the_server(self) -> None:
-        with tempfile.TemporaryFile() as answers:
-            answers.write((b"y" * MESSAGE_LONGEST + b"\n") * 10_000)
-            answers.seek(0)
-            server, port = self.server(stdin=answers, stdout=subprocess.DEVNULL)
+        answers = self.file_of((b"y" * MESSAGE_LONGEST + b"\n") * 10_000)
+        server, port = self.server(stdin=answers, stdout=subprocess.DEVNULL)
         partner = self.visitor(port)
         partner.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         partner.send("\n" * 10_000)
@@ -189,6 +186,25 @@ class Departures(ChatTest):
         for program in (server, client):
             program.signal(signal.SIGCONT)
         server.out.expect("alice> hello\n")
+
+
+class OtherProtocols(ChatTest):
+    def test_clients_of_others_are_refused_with_a_notice_each(self) -> None:
+        server, port = self.server()
+        hello = b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00"  # the start of TLS (RFC 8446)
+        for request in (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", hello):
+            partner = self.partner(port)
+            partner.line()
+            partner.send(request)
+            partner.half_close()
+            self.assertTrue(partner.line().startswith(f"{GREETING}: "))
+            self.assertEqual(partner.rest(), "")
+            partner.close()
+            server.err.expect(r"\* 127\.0\.0\.1 port \d+ broke a rule: [^\n]+\n\* waiting on")
+        self.assertEqual(server.out.so_far(), "")
+        self.visitor(port)
+        server.err.expect("is alice")
+        self.assert_calm(server)
 
 
 class Bounds(ChatTest):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import tempfile
 import unittest
 from itertools import zip_longest
 
-from harness import CLIENT, DEADLINE, ROOT, SERVER, ChatTest, main
+from harness import CLIENT, DEADLINE, ROOT, SERVER, USERNAME_SECONDS, ChatTest, main
 
 FIRST_IMPORT = "from __future__"
 BEHIND_IMPORTS = "HELP = "
@@ -49,6 +50,18 @@ class SharedPart(unittest.TestCase):
 
     def test_the_imports_are_the_same_in_both_scripts(self) -> None:
         self.assert_same(FIRST_IMPORT, BEHIND_IMPORTS, at_least=15)
+
+
+class Numbers(unittest.TestCase):
+    def test_those_of_the_contract_that_are_too_long_to_be_waited_for(self) -> None:
+        for script in (SERVER, CLIENT):
+            numbers = runpy.run_path(str(script))
+            self.assertEqual(numbers["USERNAME_SECONDS"], USERNAME_SECONDS)
+            self.assertEqual(numbers["BELL_SECONDS"], 10)
+            liveness = numbers["LIVENESS"]
+            self.assertEqual(liveness["TCP_KEEPIDLE"] + liveness["TCP_KEEPINTVL"] * liveness["TCP_KEEPCNT"], 60)
+            self.assertEqual(liveness["TCP_USER_TIMEOUT"], 60_000)
+        self.assertEqual(numbers["CONNECT_SECONDS"], 10)
 
 
 class Checkout(ChatTest):

@@ -27,7 +27,7 @@ class CommandLine(ChatTest):
     def test_usage_errors_exit_2_with_a_reason(self) -> None:
         for arguments in ((SERVER,), (SERVER, "x"), (SERVER, "-1"), (SERVER, "65536"), (SERVER, ""),
                           (SERVER, "1", "2"), (SERVER, "--host"), (CLIENT,),
-                          (CLIENT, "localhost"), (CLIENT, "localhost", "0"),
+                          (CLIENT, "localhost"), (CLIENT, "localhost", "0"), (CLIENT, "localhost", "65536"),
                           (CLIENT, "localhost", "http"), (CLIENT, "localhost", "9" * 5000)):  # fmt: skip
             with self.subTest(arguments=arguments):
                 status, out, err = self.run_script(*arguments)
@@ -291,6 +291,34 @@ class Streams(ChatTest):
                 self.assertEqual(client.status(), 0)
                 self.assertIn(client.out.all(), ("", "server> hi\n"))
                 self.assert_calm(client)
+
+    def test_what_waits_when_one_is_interrupted_is_not_shown(self) -> None:
+        server, port = self.server()
+        partner = self.visitor(port)
+        partner.send("one\ntwo\nthree\n")
+        server.out.expect("one")
+        server.signal(signal.SIGINT)
+        self.assert_goodbye(partner)
+        partner.close()
+        self.assertEqual(server.status(), 0)
+        self.assertEqual(server.out.all(), "alice> one\n")
+
+    def test_a_piped_message_is_whole_wherever_a_read_cuts_it(self) -> None:
+        client, partner = self.client_of_partner()
+        messages = [f"{number} " + "\u00e9\u4f60\U0001f600" * 150 for number in range(20)]
+        client.type("".join(f"{message}\n" for message in messages))
+        for message in messages:
+            self.assertEqual(partner.line(), message)
+            partner.send("go on\n")
+
+    def test_without_a_keyboard_a_terminal_shows_no_prompt_and_no_row(self) -> None:
+        client, partner = self.client_of_partner(terminal="out err", stdin=self.file_of(b"alice\nhello\n"))
+        self.assertEqual(partner.line(), "hello")
+        partner.send("hi\n")
+        self.assert_goodbye(partner)
+        partner.close()
+        self.assertEqual(client.status(), 0)
+        self.assertNotRegex(client.at().so_far(), "\x1b|username> |alice> ")
 
     def test_notices_never_reach_stdout(self) -> None:
         server, port = self.server()

@@ -15,8 +15,8 @@ import time
 from typing import Iterator
 
 from harness import (
-    BACKSPACE, BLANK, BROKE, CLIENT, CTRL_C, CTRL_D, CTRL_Q, CTRL_S, CTRL_U, CTRL_Z, END, ENTER, ESCAPE, HOME, IN_QUEUE,
-    LEFT, MESSAGE_LONGEST, NO_TURN, NOT_PICKED_UP, NOT_SENT, PASTE_START, PASTE_END, PAUSE_SECONDS, QUIT, RIGHT, SERVER, TOO_LONG,
+    BACKSPACE, BLANK, BROKE, CLIENT, CTRL_C, CTRL_D, CTRL_Q, CTRL_S, CTRL_U, CTRL_Z, END, ENTER, ERASE, ESCAPE, HOME, IN_QUEUE,
+    LEFT, MESSAGE_LONGEST, NO_MARKS, NO_TURN, NOT_PICKED_UP, NOT_SENT, PASTE_START, PASTE_END, PAUSE_SECONDS, QUIT, RIGHT, SERVER, TOO_LONG,
     UNREAD_LONGEST, UP, USERNAME_LONGEST, WAITING, Partner, Patience, Program, TerminalTest, main, on_linux, processor_seconds, unread,
 )  # fmt: skip
 
@@ -430,6 +430,18 @@ class Readers(TerminalTest):
             self.assertEqual(client.status(), 0)
             self.assertEqual(unread(client.slave), 0)
 
+    def test_what_is_unread_at_a_signal_does_not_reach_the_shell(self) -> None:
+        for program, partner in (self.client_at_turn(), self.server_at_turn()):
+            program.signal(signal.SIGSTOP)
+            program.type("rm -rf precious\r")
+            self.wait_until_there_is_unread(program)
+            program.signal(signal.SIGTERM)
+            program.signal(signal.SIGCONT)
+            self.assert_goodbye(partner)
+            partner.close()
+            program.status()
+            self.assertEqual(unread(program.slave), 0)
+
     def test_the_pause_is_only_for_a_person_in_a_line(self) -> None:
         server, port = self.server_at_terminal()
         begin = time.monotonic()
@@ -501,8 +513,8 @@ class CtrlZ(TerminalTest):
     def suspend(self, program: Program) -> None:
         """Type Ctrl-Z, and see the shell, and its terminal in order."""
         program.type(CTRL_Z)
-        program.at().expect("(?i)(stopped|suspended)(.|\r|\n)*[$%] ")
-        program.look()
+        shown = program.at().expect("(?is)(.*?)(stopped|suspended).*[$%] ").group(1)
+        self.assertIn(f"{ERASE}{NO_MARKS}".encode(), shown)
         program.type("stty -a\r")
         shown = program.at().expect("(?s)speed(.*)echoctl").group(1).decode()
         for setting in ("ixon", "icanon", "echo", "icrnl"):
@@ -649,6 +661,7 @@ class CtrlZ(TerminalTest):
             program.at().expect("(?i)(stopped|suspended)(.|\r|\n)*[$%] ")
             program.type("echo in the $((1 + 1))nd line\n")
             program.at().expect(r"in the 2nd line(.|\r|\n)*[$] ")  # and its modes are set
+            program.type("echo in the $((1 + 2))rd line")
             settings = program.settings_now()
             os.kill(client, signal.SIGTERM)
             os.kill(client, signal.SIGCONT)
@@ -658,6 +671,8 @@ class CtrlZ(TerminalTest):
             self.wait_until_ended(pathlib.Path(f"/proc/{client}/stat"))
             self.assertEqual(program.settings_now(), settings)
             self.assertNotIn(b"\r\x1b[K* you quit", program.at().data)
+            program.type("\n")
+            program.at().expect("in the 3rd line")
 
     @on_linux
     def test_a_server_whose_shell_is_gone_does_not_wait_for_the_keyboard_of_others(self) -> None:
@@ -713,6 +728,17 @@ class Bell(TerminalTest):
             self.assertEqual(client.status(), 1)
             client.look()
             self.assertEqual(client.display.bells, rings)
+
+    def test_it_rings_for_a_username_that_comes_late(self) -> None:
+        server, port = self.server_at_terminal(script=self.impatient(SERVER, "BELL_SECONDS", 0.5))
+        for name, seconds, bells in (("alice", 0, 0), ("bob", 0.7, 1)):
+            partner = self.partner(port)
+            partner.line()
+            time.sleep(seconds)
+            partner.send(f"{name}\n{QUIT}\n")
+            server.at().expect(f"{name} quit")
+            server.look()
+            self.assertEqual(server.display.bells, bells)
 
 
 class WholeLines(TerminalTest):
