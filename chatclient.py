@@ -99,8 +99,8 @@ def connect_to(family: int, address: tuple[Any, ...]) -> socket.socket:
             raise ConnectionRefusedError("Connection refused")
         sock.settimeout(None)  # the conversation waits with select()
     except OSError:
-        sock.close()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
+        sock.close()
         raise
     return sock
 
@@ -111,7 +111,7 @@ def introduce(person: Person, peer: Peer) -> str:
     try:
         greeting = hear(person, peer, "you have not been picked up yet")
     except Ended as end:
-        if end.farewell or peer.gone == "quit":  # the person ended it, or a chatserve did
+        if end.farewell or peer.gone == "quit":  # we ended it, or the peer as only a chatserve does
             raise
         hint = "perhaps no chatserve is there, but a tunnel with nothing behind it"
         raise Ended(f"{end.notice} before it picked you up; {hint}") from None
@@ -164,7 +164,7 @@ def ask(person: Person, peer: Peer, prompt: str, find_fault: Callable[[str], str
             show(person, peer, peer.take_line())
         line = take_typed_line(person)
         if line is None:
-            # KEYBOARD, as a pipe is read at one's own turn only.
+            # With KEYBOARD: a pipe is read here only, at one's own turn.
             person.wait([peer.sock, KEYBOARD], [], FOREVER)
             peer.receive()
             if len(peer.received) > AHEAD_BYTES:
@@ -197,7 +197,7 @@ def hear(person: Person, peer: Peer, why_not_sent: str, seconds: float = FOREVER
     began = time.monotonic()
     deadline = began + seconds
     while not peer.has_line():
-        if time.monotonic() > deadline:  # wait() raises nothing while telnet's commands pour in
+        if time.monotonic() > deadline:  # wait() raises it only if nothing comes, but telnet may
             raise TimeoutError
         person.wait([peer.sock], [], deadline)
         peer.receive()
@@ -241,8 +241,8 @@ def close(person: Person, peer: Peer, end: Ended) -> None:
 
 class Ended(Exception):
     """The conversation is over. `notice` tells who ended it, and how; `farewell` is the last line
-    that the peer is still to be sent, "" for none; `status` is a client's exit status: over 128 if
-    a signal ended the program."""
+    that the peer is still to be sent, "" for none; `status` is the client's exit status: over 128
+    if a signal ended the program. (The server's is made of it.)"""
 
     def __init__(self, notice: str, farewell: str = "", status: int = 1) -> None:
         self.notice = notice
@@ -252,7 +252,8 @@ class Ended(Exception):
 
 AHEAD_BYTES = 64 * 1024  # at most: lines that wait for their turn, or one line without an end
 GOODBYE_SECONDS = 1.0  # for the last line to arrive, at most
-LIVENESS = {  # a host that vanished is given up in a minute (tcp(7))
+SOCKET_OPTIONS = {  # so that a host that vanished is given up in a minute (tcp(7))
+    "SO_OOBINLINE": 1,  # on: telnet's urgent data is received in its place (RFC 854, Synch)
     "SO_KEEPALIVE": 1,  # on
     "TCP_KEEPIDLE": 30,  # seconds without a word from it, after which it is asked
     "TCP_KEEPINTVL": 10,  # seconds from one question to the next
@@ -266,7 +267,7 @@ QUIT_LINE = re.compile(rb"^(\\quit\r?\n|.*\xff\xf4)", re.MULTILINE)
 TELNET = re.compile(
     rb"\xff([\xfb-\xfe].|\xfa([^\xff]|\xff\xff){0,500}\xff\xf0|[\xec-\xf3\xf5-\xf9\xff])", re.DOTALL
 )
-# A subnegotiation whose end has not come. A newline in it does not end a line.
+# A subnegotiation whose end has not come, so it comes last. A newline in it ends no line.
 UNFINISHED_TELNET = re.compile(rb"\xff\xfa([^\xff]|\xff\xff){0,500}\xff?\Z")
 
 
@@ -279,7 +280,7 @@ class Peer:
         self.received = b""  # what has come and was not taken yet
         self.unsent = b""  # what the connection has not taken yet
         self.gone = ""  # how it ended, after what was received: "quit", "left", "was lost (...)"
-        for option, value in LIVENESS.items():
+        for option, value in SOCKET_OPTIONS.items():
             level = socket.IPPROTO_TCP if option.startswith("TCP") else socket.SOL_SOCKET
             with contextlib.suppress(AttributeError, OSError):  # a system may not have the option
                 sock.setsockopt(level, getattr(socket, option), value)
@@ -316,8 +317,8 @@ class Peer:
             self.received = self.received[: end.start()]
 
     def send(self, text: str) -> None:
-        """Send what is unsent and then a text, as much as the connection takes at once. Where that
-        fails, the peer is gone, after what has come from it."""
+        """Send what is unsent and then a text, as much as the connection takes at once. If that
+        fails, note that the peer is gone; what it sent before is still received."""
         self.unsent += text.encode("utf-8", "replace")
         try:
             with contextlib.suppress(BlockingIOError):
@@ -325,7 +326,7 @@ class Peer:
         except OSError as error:
             self.unsent = b""
             self.gone = f"was lost ({why(error)})"
-            self.receive()  # what came before the failure is still shown
+            self.receive()
 
     def say_goodbye(self, farewell: str) -> None:
         """Send the last line, if there is one, and read until the peer has closed too: to close
@@ -390,7 +391,7 @@ class Person:
         for signum in (*ENDING_SIGNALS, signal.SIGCONT, *row_signals):
             if signal.getsignal(signum) != signal.SIG_IGN:  # else nohup's, or a script's &
                 signal.signal(signum, lambda *_: None)  # its number in the pipe says it all
-        # chatclient has blocked them since it was connected.
+        # chatclient blocks them as soon as it is connected.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
         self.take_terminal()
 
@@ -408,10 +409,9 @@ class Person:
             self.stop()
         elif self.has_row:
             with contextlib.suppress(termios.error):  # the terminal has hung up
-                modes = termios.tcgetattr(KEYBOARD)
-                # A list of its own, as `modes` is changed below. After a second SIGCONT `modes` are
-                # ours, and those found before stay.
+                # After a SIGSTOP, which leaves nothing in order, the terminal has our modes.
                 found = self.modes_found or termios.tcgetattr(KEYBOARD)
+                modes = termios.tcgetattr(KEYBOARD)  # another list, to be changed
                 modes[0] &= ~(termios.IXON | termios.ICRNL)  # iflag (termios(3))
                 modes[3] &= ~(termios.ICANON | termios.ECHO | termios.IEXTEN)  # lflag
                 modes[3] |= termios.NOFLSH  # Ctrl-C forgets no key that select() has reported
@@ -430,21 +430,21 @@ class Person:
 
     def stop(self) -> bool:
         """Stop the process, and those started with it, as Ctrl-Z does, if there is still a reason:
-        a SIGTSTP, or that it is in the background. Return whether it was stopped and continued. It
-        does not stop if nobody could continue it (setpgid(2), orphaned)."""
+        a SIGTSTP, or that it is in the background. Return whether a SIGCONT has come. If nobody
+        could continue the process (setpgid(2), orphaned), it does not stop, and none comes."""
         handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-        # If the shell's SIGCONT came just before the stop, nobody would send another one. So a
-        # blocked SIGTSTP is sent first, and then one looks whether there is still a reason to stop.
-        # A SIGCONT cancels it (POSIX, 2.4.1). Else the process stops when it is unblocked.
+        # A SIGCONT between the look at the reason and the stop would be lost, and nobody would send
+        # another. So a SIGTSTP is blocked and sent before the look. A SIGCONT, whoever sends it,
+        # cancels a SIGTSTP that is blocked (POSIX, 2.4.1).
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTSTP])
         os.killpg(os.getpgrp(), signal.SIGTSTP)
         self.read_signals()
         if self.must_end or not (signal.SIGTSTP in self.signals or in_background()):
-            os.killpg(os.getpgrp(), signal.SIGCONT)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTSTP])
+            os.killpg(os.getpgrp(), signal.SIGCONT)  # there is no reason any more
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTSTP])  # it stops here, if at all
         signal.signal(signal.SIGTSTP, handler)
         self.read_signals()
-        return signal.SIGCONT in self.signals and not self.must_end
+        return signal.SIGCONT in self.signals
 
     def read_signals(self) -> None:
         """Read which signals have come, and note if one of them ends the program. A second one that
@@ -469,6 +469,7 @@ class Person:
             self.leave_terminal()
             self.stop()
         signals, self.signals = self.signals, set()
+        # A SIGTSTP is still there if the process could not be stopped.
         if signals & {signal.SIGTSTP, signal.SIGCONT} and not self.must_end:
             self.take_terminal()
 
@@ -492,7 +493,7 @@ class Person:
             ready, writable, _ = select.select([self.signal_pipe, *readers], writers, [], timeout)
         except (OSError, ValueError) as error:  # ValueError: a descriptor beyond 1023
             self.cannot_go_on(f"cannot wait any longer: {why(error)}")
-            return writers  # as if they were ready, so that this notice can be written
+            return writers  # as if they were ready: the notice itself is written by way of this
         if self.signal_pipe in ready:
             ready.remove(self.signal_pipe)
             self.read_signals()
@@ -507,12 +508,12 @@ class Person:
             readers = [*readers, KEYBOARD]
         while True:
             self.obey_signals()
-            has_line = self.row.read_keys() or "\n" in self.typed
+            has_line = self.row.read_keys() or "\n" in self.typed  # which changes what is drawn
             self.draw()
             self.raise_if_must_end()
             if has_line and KEYBOARD in readers:
                 return False
-            if self.signals:  # that were read while the row was drawn
+            if self.signals:  # they were read while the row was drawn
                 continue
             seconds = max(0.0, deadline - time.monotonic())
             ready = self.wait_once(readers, writers, seconds)
@@ -525,24 +526,23 @@ class Person:
 
     def read_keyboard(self) -> None:
         """Read once what was typed, if anything was."""
-        # In the background read() would stop the process, and go on after `fg`. By then the shell
-        # may have read the line that select() reported, and read() would wait for another one.
-        # Where the process cannot be stopped, read() fails.
+        # A read() in the background would stop the process. After `fg` it would wait: the shell may
+        # have read what select() reported. So stop before it, and let select() be called again.
         if in_background() and self.stop():
             return
-        if KEYBOARD not in self.wait_once([KEYBOARD], [], 0):  # obey_signals() has not asked
+        if KEYBOARD not in self.wait_once([KEYBOARD], [], 0):  # obey_signals() has called no select
             return
         try:
             data = os.read(KEYBOARD, READ_BYTES)
         except BlockingIOError:  # another process has set it non-blocking, and was faster
             return
-        except OSError:  # it is closed, has hung up, or was opened for writing only
+        except OSError:  # it is closed, has hung up, is for writing only, or in the background
             data = b""
             self.at_terminal = False
         text = self.decoder.decode(data, final=not data)
         if self.has_row:
             self.row.type(text)
-        else:  # CR ends a line as in any text file
+        else:  # CR ends a line, too. (CR LF makes an empty one, which ask() skips.)
             self.typed = self.typed[:PIPED_CHARACTERS] + text.replace("\r", "\n")
         if not data:
             self.end_input()
@@ -555,7 +555,7 @@ class Person:
             self.typed = f"{QUIT}\n"
         else:  # the last line may lack its newline
             self.typed += f"\n{QUIT}\n"
-        self.at_terminal = self.at_terminal and os.isatty(KEYBOARD)  # not after it has hung up
+        self.at_terminal = self.at_terminal and os.isatty(KEYBOARD)  # it may have hung up
 
     def take_line(self) -> str | None:
         """Return the next line typed, or None. In the row it also stays, until it is finished."""
@@ -568,11 +568,10 @@ class Person:
 
     def forget_typed(self) -> None:
         """Forget what was typed at a terminal: it was meant for another reader."""
-        if self.at_terminal and not in_background():  # there what is unread is the shell's
+        if self.at_terminal and not in_background():
             self.typed = ""
             self.row.forget()
-            with contextlib.suppress(termios.error):  # it has hung up
-                termios.tcflush(KEYBOARD, termios.TCIFLUSH)
+            drop_unread()
 
     def finish_line(self) -> None:
         """Leave the line in the row on the screen, in full, and go on with an empty row."""
@@ -604,8 +603,8 @@ class Person:
         self.write(descriptor, f"{line}\n")
 
     def write(self, descriptor: int, text: str) -> None:
-        """Write all of it, unless nobody reads it and the program has to end. If stdout cannot be
-        written, the program has to end."""
+        """Write all of it. When the program has to end, give up on a slow reader. If stdout cannot
+        be written, the program has to end."""
         data = text.encode(self.encodings[descriptor], "replace")
         try:
             while data:
@@ -649,15 +648,15 @@ EDITS[CTRL_D] = EDITS[DELETE]  # where there is no text, it is the end of the in
 KEY = re.compile(
     r"(?P<characters>[^\x00-\x1f\x7f]+)"
     r"|\x1b\[M[^\x00-\x1f]{3}"  # a report of the mouse
-    r"|\x1b\x1b?\[\[?[0-?]*[ -/]*[@-~]?"  # CSI; with Alt; of a function key on Linux's console
+    r"|\x1b\x1b?\[\[?[0-?]*(\$|[ -/]*[@-~]?)"  # CSI; with Alt; of a function key (Linux, rxvt)
     r"|\x1b\x1b?O[0-?]*[@-~]?"  # SS3; with Alt
     r"|\x1b[P\]X^_][^\x00-\x1f]*(\x07|\x1b\\)"  # a string, such as a terminal's answer
     r"|\x1b[ -/]+[0-~]|\x1b.?"  # such as a choice of a character set; another key with Alt
     r"|\r\n|.",
     re.DOTALL,
 )
-# A key whose last characters have not come yet. At the end of what was read it is waited for. But
-# ESC P is Alt-P, and CSI with $ is a key with Shift (rxvt).
+# A key whose last characters have not come yet. At the end of what was read it is waited for. Not
+# waited for is ESC P alone, which is Alt-P (hence the +), nor CSI with $, a key of rxvt's.
 KEY_START = re.compile(
     r"\x1b(\[M[^\x00-\x1f]{0,2}|\x1b?\[\[?[0-?]*[ -#%-/]*|\x1b?O[0-?]*"
     r"|[P\]X^_][^\x00-\x1f]+\x1b?|\x1b)?"
@@ -687,7 +686,8 @@ class Row:
             keys = keys[1:]
         elif keys in ("\r", "\n", "\r\n"):  # an Enter that comes alone was not pasted
             self.pasting = False
-        if self.unread == ESCAPE and not keys.startswith(("[", "O")):  # it was Esc alone
+        # It was Esc alone, not Alt with this key.
+        if self.unread == ESCAPE and not keys.startswith(("[", "O")):
             self.unread = ""
         self.last = keys[-1:]
         self.unread += keys
@@ -744,10 +744,12 @@ class Row:
 
     def take_back(self) -> None:
         """Take back an Enter. Its line is half typed again, and the keys behind it are lost."""
-        self.entered = None
-        self.unread = ""
+        if self.entered is not None:  # else a key whose rest has not come stays unread
+            self.entered = None
+            self.unread = ""
 
     def remember(self, message: str) -> None:
+        """Keep a message for arrow up. The row is empty."""
         self.history.insert(-1, message)
         self.place += 1
 
@@ -766,7 +768,7 @@ class Row:
         last column stays free, as there terminals differ in where the cursor stands."""
         prompt = beginning(prompt, columns - 5)
         room = columns - 1 - width(prompt)
-        some_behind = beginning(self.behind, room // 3)  # at the least
+        some_behind = beginning(self.behind, room // 3)  # a third is kept for it
         before = beginning(self.before[::-1], room - width(some_behind))[::-1]
         behind = beginning(self.behind, room - width(before))
         return f"{prompt}{before}" + (f"{SAVE_CURSOR}{behind}{RESTORE_CURSOR}" if behind else "")
@@ -805,6 +807,7 @@ def width(text: str) -> int:
     """Return how many columns a text takes at most: terminals differ in emoji with a variation
     selector (U+FE0F), and in joined ones."""
     wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
+    # That selector counts, as it may make a character wide.
     marks = sum(unicodedata.category(char) in ("Mn", "Me") for char in text.replace("\ufe0f", "_"))
     return len(text) + wide - marks
 
@@ -836,7 +839,15 @@ def why(error: Exception) -> str:
 
 def cannot(what: str) -> NoReturn:
     """End the program before there is a conversation: tell what it cannot do."""
+    drop_unread()
     sys.exit(harmless(f"* cannot {what}"))
+
+
+def drop_unread() -> None:
+    """Drop what was typed at a terminal and not read. In the background it is the shell's."""
+    if not in_background():
+        with contextlib.suppress(termios.error):  # it is no terminal, or has hung up
+            termios.tcflush(KEYBOARD, termios.TCIFLUSH)
 
 
 def in_background() -> bool:

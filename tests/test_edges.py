@@ -6,6 +6,7 @@ from __future__ import annotations
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -163,6 +164,14 @@ class Telnet(ChatTest):
             partner.send(bytes([byte]))
             partner.stream.read(0.001)
         server.err.expect("is alice\n")
+        server.out.expect("alice> hello\n")
+
+    def test_a_command_of_which_a_byte_is_urgent(self) -> None:
+        server, port = self.server()
+        partner = self.visitor(port)
+        partner.send(b"hel" + IAC)
+        partner.sock.send(b"\xf2", socket.MSG_OOB)  # a data mark: telnet's synch
+        partner.send("lo\n")
         server.out.expect("alice> hello\n")
 
     def test_what_only_looks_like_a_command_does_not_hold_the_line(self) -> None:

@@ -7,7 +7,7 @@ import re
 import signal
 import tempfile
 
-from harness import CTRL_BACKSLASH, ENTER, GREETING, QUIT, TerminalTest, main
+from harness import CTRL_BACKSLASH, ENTER, GREETING, QUIT, TerminalTest, main, unread
 from meddling import ALWAYS, MeddlingTest, Outcome, Pair, meddling
 
 
@@ -75,6 +75,18 @@ class AtATerminal(MeddlingTest, TerminalTest):
                 self.assertIn("meddled", client.at().so_far())
                 self.assertTrue(self.is_as_found(client))
                 self.assert_calm(client)
+
+    def test_what_was_typed_while_it_connected_in_vain_does_not_reach_the_shell(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            mark = pathlib.Path(folder, "now")
+            when = f"next(filter(None, iter(lambda: os.path.exists({str(mark)!r}), None)))"  # waits for it
+            client = self.client_of(self.listener(), terminal="in out err", flags=meddling("connect", "ETIMEDOUT", when))
+            client.type("rm -rf precious\r")
+            self.wait_until_there_is_unread(client)
+            mark.touch()
+            self.assertEqual(client.status(), 1)
+            client.at().expect("cannot connect to .*: Connection timed out")
+            self.assertEqual(unread(client.slave), 0)
 
     def test_a_keyboard_that_fails_sends_nothing_that_is_half_typed(self) -> None:
         with tempfile.TemporaryDirectory() as folder:

@@ -58,7 +58,7 @@ class Numbers(unittest.TestCase):
             numbers = runpy.run_path(str(script))
             self.assertEqual(numbers["USERNAME_SECONDS"], USERNAME_SECONDS)
             self.assertEqual(numbers["BELL_SECONDS"], 10)
-            liveness = numbers["LIVENESS"]
+            liveness = numbers["SOCKET_OPTIONS"]
             self.assertEqual(liveness["TCP_KEEPIDLE"] + liveness["TCP_KEEPINTVL"] * liveness["TCP_KEEPCNT"], 60)
             self.assertEqual(liveness["TCP_USER_TIMEOUT"], 60_000)
         self.assertEqual(numbers["CONNECT_SECONDS"], 10)

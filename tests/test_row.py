@@ -65,7 +65,7 @@ CASES = [
     *(("a|", char, "a|") for char in (CTRL_S, CTRL_Q, "\x80", "\x9b", "\u2028", "\u202e", "\u2067", ESCAPE)),
     # Keys and reports that mean nothing here leave nothing.
     *(("a|", code + "b", "ab|") for code in (
-        "\x1b[15~", "\x1b[24;2~", "\x1bOP", "\x1bO2P", "\x1b[[A", "\x1b[1;5D", "\x1b[Z", "\x1b[a", "\x1b[97;5u",
+        "\x1b[15~", "\x1b[24;2~", "\x1bOP", "\x1bO2P", "\x1b[[A", "\x1b[1;5D", "\x1b[Z", "\x1b[a", "\x1b[3$", "\x1b[97;5u",
         "\x1b[<0;10;10M", "\x1b[<0;10;10m", "\x1b[M !!", "\x1b[M \xe9!", "\x1b[I", "\x1b[O", "\x1b[?1;2c", "\x1b[12;40R",
         "\x1b]11;rgb:0000/0000/0000\x1b\\", "\x1b]0;title\x07", "\x1bP1$r0m\x1b\\", "\x1bx", "\x1b\xe9", "\x1b\r",
         "\x1b\x7f", "\x1b(B", "\x1b%G", "\x1b\x1b[A", "\x1b\x1bOA", PASTE_END, "\x1b\x1b",
@@ -152,6 +152,10 @@ class Keys(unittest.TestCase):
         row.type(f"two\rthree{PASTE_END}")
         self.assertIsNone(row.take_line())
         self.assertEqual(row.text(), "two three")
+        row.type(PASTE_START + "one" + PASTE_END[:-1])
+        row.forget()
+        row.type(PASTE_END[-1] + "two" + BACKSPACE)
+        self.assertEqual(row.text(), "tw")
         row.type(UP)
         self.assertEqual(row.text(), "newest")
 
