@@ -54,7 +54,7 @@ def main() -> int:
     host = args.host or "''"  # so that an empty one can be seen in a notice
     try:
         person = Person()  # before any socket, which could get the number of a closed stdin
-        family, address = addresses(args.host, int(args.port))[0]  # IPv4 if there is one
+        family, *_, address = addresses(args.host, int(args.port))[0]  # IPv4 if there is one
         listener = socket.create_server(address, family=family)
         where = f"{host} port {listener.getsockname()[1]}"
     except (OSError, UnicodeError) as error:
@@ -161,11 +161,11 @@ def ask(person: Person, peer: Peer, prompt: str, find_fault: Callable[[str], str
     if the conversation ends first."""
     person.prompt = prompt  # until the line is finished
     while True:
-        while peer.gone:  # show what is left, until take_line() has nothing more and raises Ended
+        while peer.gone:  # show what is left; peer.take_line() raises Ended behind that
             show(person, peer, peer.take_line())
         line = take_typed_line(person)
         if line is None:
-            # With KEYBOARD: a pipe is read here only, at one's own turn.
+            # KEYBOARD, so that a pipe is read: only here, at one's own turn.
             person.wait([peer.sock, KEYBOARD], [], FOREVER)
             peer.receive()
             if len(peer.received) > AHEAD_BYTES:
@@ -187,7 +187,7 @@ def say(person: Person, peer: Peer, line: str) -> None:
     peer.send(f"{line}\n")
     while peer.unsent:
         person.wait([], [peer.sock], FOREVER)
-        peer.send("")  # no more than is unsent
+        peer.send("")  # only what is unsent
         refuse_lines(person, "your last line is still on its way")
 
 
@@ -198,7 +198,7 @@ def hear(person: Person, peer: Peer, why_not_sent: str, seconds: float = FOREVER
     began = time.monotonic()
     deadline = began + seconds
     while not peer.has_line():
-        if time.monotonic() > deadline:  # wait() raises it only if nothing comes, but telnet may
+        if time.monotonic() > deadline:  # wait() raises it only while nothing at all comes
             raise TimeoutError
         person.wait([peer.sock], [], deadline)
         peer.receive()
@@ -221,7 +221,7 @@ def take_typed_line(person: Person) -> str | None:
     """Return a line that the person has typed, or None. Raise Ended if it is `\\quit`."""
     line = person.take_line()
     if line is not None and line.strip() == QUIT:
-        person.finish_line()  # so that converse() does not take it for a line half typed
+        person.finish_line()  # else it would be left in the row, as if half typed
         raise Ended("you quit", farewell=QUIT, status=0)
     return line
 
@@ -264,11 +264,11 @@ SOCKET_OPTIONS = {  # so that a host that vanished is given up in a minute (tcp(
 # The line that ends a conversation, or one in which telnet's Ctrl-C came (IAC IP; RFC 854).
 QUIT_LINE = re.compile(rb"^(\\quit\r?\n|.*\xff\xf4)", re.MULTILINE)
 # Telnet's other commands: an option, a subnegotiation (which is short), or a command of two bytes
-# that is not IP.
+# (IP, which is 244, is left for QUIT_LINE).
 TELNET = re.compile(
     rb"\xff([\xfb-\xfe].|\xfa([^\xff]|\xff\xff){0,500}\xff\xf0|[\xec-\xf3\xf5-\xf9\xff])", re.DOTALL
 )
-# A subnegotiation whose end has not come, so it comes last. A newline in it ends no line.
+# A subnegotiation of which the end has not come yet. A newline in it ends no line.
 UNFINISHED_TELNET = re.compile(rb"\xff\xfa([^\xff]|\xff\xff){0,500}\xff?\Z")
 
 
@@ -288,9 +288,8 @@ class Peer:
 
     def has_line(self) -> bool:
         """Tell whether take_line() has something: a line, one too long to wait for, or the end."""
-        if self.gone or len(self.received) > AHEAD_BYTES:
-            return True
-        return b"\n" in UNFINISHED_TELNET.sub(b"", self.received)
+        too_long = len(self.received) > AHEAD_BYTES
+        return bool(self.gone) or too_long or b"\n" in UNFINISHED_TELNET.sub(b"", self.received)
 
     def take_line(self) -> str:
         """Return the next line, or what there is of it. Raise Ended if nothing is left."""
@@ -398,7 +397,7 @@ class Person:
 
     def __exit__(self, *_: object) -> None:
         """Give the terminal back. From now on no signal changes anything, not the exit status."""
-        self.must_end = self.must_end or Ended("")  # so that write() gives up on a slow reader
+        self.must_end = self.must_end or Ended("")  # not to be raised: write() looks at it
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
         self.leave_terminal()
         self.forget_typed()  # so that a shell does not get it
@@ -412,7 +411,7 @@ class Person:
             with contextlib.suppress(termios.error):  # the terminal has hung up
                 # After a SIGSTOP, which leaves nothing in order, the terminal has our modes.
                 found = self.modes_found or termios.tcgetattr(KEYBOARD)
-                modes = termios.tcgetattr(KEYBOARD)  # another list, to be changed
+                modes = termios.tcgetattr(KEYBOARD)  # a list of its own, to be changed
                 modes[0] &= ~(termios.IXON | termios.ICRNL)  # iflag (termios(3))
                 modes[3] &= ~(termios.ICANON | termios.ECHO | termios.IEXTEN)  # lflag
                 modes[3] |= termios.NOFLSH  # Ctrl-C forgets no key that select() has reported
@@ -429,36 +428,34 @@ class Person:
             self.modes_found = []
             self.write(STDOUT, ERASE + MARK_NO_PASTES)
 
-    def stop(self) -> bool:
+    def stop(self) -> None:
         """Stop the process, and those started with it, as Ctrl-Z does, if there is still a reason:
-        a SIGTSTP, or that it is in the background. Return whether a SIGCONT has come. If nobody
-        could continue the process (setpgid(2), orphaned), it does not stop, and none comes."""
+        a SIGTSTP, or that it is in the background. It does not stop if nobody could continue it
+        (setpgid(2), orphaned)."""
         handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-        # A SIGCONT between the look at the reason and the stop would be lost, and nobody would send
-        # another. So a SIGTSTP is blocked and sent before the look. A SIGCONT, whoever sends it,
-        # cancels a SIGTSTP that is blocked (POSIX, 2.4.1).
+        # If a SIGCONT came after the reason was looked at, but before the stop, nobody would send
+        # another one. So SIGTSTP is sent first, and blocked until the reason was looked at. A
+        # SIGCONT, from the shell or from here, cancels a SIGTSTP that is blocked (POSIX, 2.4.1).
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTSTP])
         os.killpg(os.getpgrp(), signal.SIGTSTP)
         self.read_signals()
         if self.must_end or not (signal.SIGTSTP in self.signals or in_background()):
-            os.killpg(os.getpgrp(), signal.SIGCONT)  # there is no reason any more
+            os.killpg(os.getpgrp(), signal.SIGCONT)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTSTP])  # it stops here, if at all
         signal.signal(signal.SIGTSTP, handler)
         self.read_signals()
-        return signal.SIGCONT in self.signals
 
     def read_signals(self) -> None:
-        """Read which signals have come, and note if one of them ends the program. A second one that
-        does so changes nothing."""
+        """Read which signals have come. If one of them ends the program, note that, and let the
+        terminal stop it no more."""
         with contextlib.suppress(OSError):
             for signum in os.read(self.signal_pipe, READ_BYTES):
                 self.signals.add(signum)
                 if signum == signal.SIGCONT:  # it was sent to undo the stop
                     self.signals.discard(signal.SIGTSTP)
         ending = self.signals.intersection(ENDING_SIGNALS)
-        if ending and not self.must_end:
+        if ending and not self.must_end:  # of several at once nobody knows the order
             self.must_end = Ended("you quit", QUIT, SIGNAL_STATUS + min(ending))
-            # From now on a use of the terminal does not stop the process in the background.
             signal.signal(signal.SIGTTIN, signal.SIG_IGN)
             signal.signal(signal.SIGTTOU, signal.SIG_IGN)
 
@@ -470,7 +467,7 @@ class Person:
             self.leave_terminal()
             self.stop()
         signals, self.signals = self.signals, set()
-        # A SIGTSTP is still there if the process could not be stopped.
+        # SIGCONT has removed SIGTSTP. One that is left could not stop the process.
         if signals & {signal.SIGTSTP, signal.SIGCONT} and not self.must_end:
             self.take_terminal()
 
@@ -494,7 +491,7 @@ class Person:
             ready, writable, _ = select.select([self.signal_pipe, *readers], writers, [], timeout)
         except (OSError, ValueError) as error:  # ValueError: a descriptor beyond 1023
             self.cannot_go_on(f"cannot wait any longer: {why(error)}")
-            return writers  # as if they were ready: the notice itself is written by way of this
+            return writers  # as if they were ready, for write() to write that notice
         if self.signal_pipe in ready:
             ready.remove(self.signal_pipe)
             self.read_signals()
@@ -509,12 +506,12 @@ class Person:
             readers = [*readers, KEYBOARD]
         while True:
             self.obey_signals()
-            has_line = self.row.read_keys() or "\n" in self.typed  # which changes what is drawn
+            has_line = self.row.read_keys() or "\n" in self.typed  # read_keys() changes the row
             self.draw()
             self.raise_if_must_end()
             if has_line and KEYBOARD in readers:
                 return False
-            if self.signals:  # they were read while the row was drawn
+            if self.signals:  # draw() or raise_if_must_end() read some
                 continue
             seconds = max(0.0, deadline - time.monotonic())
             ready = self.wait_once(readers, writers, seconds)
@@ -527,11 +524,10 @@ class Person:
 
     def read_keyboard(self) -> None:
         """Read once what was typed, if anything was."""
-        # A read() in the background would stop the process. After `fg` it would wait: the shell may
-        # have read what select() reported. So stop before it, and let select() be called again.
-        if in_background() and self.stop():
-            return
-        if KEYBOARD not in self.wait_once([KEYBOARD], [], 0):  # obey_signals() has called no select
+        if in_background():  # where read() would stop the process, too, or fail
+            self.stop()
+        # After `fg` the shell may have read the line, and obey_signals() does not know of one.
+        if KEYBOARD not in self.wait_once([KEYBOARD], [], 0):
             return
         try:
             data = os.read(KEYBOARD, READ_BYTES)
@@ -556,7 +552,7 @@ class Person:
             self.typed = f"{QUIT}\n"
         else:  # the last line may lack its newline
             self.typed += f"\n{QUIT}\n"
-        self.at_terminal = self.at_terminal and os.isatty(KEYBOARD)  # it may have hung up
+        self.at_terminal = self.at_terminal and os.isatty(KEYBOARD)  # one that has hung up is none
 
     def take_line(self) -> str | None:
         """Return the next line typed, or None. In the row it also stays, until it is finished."""
@@ -569,7 +565,7 @@ class Person:
 
     def forget_typed(self) -> None:
         """Forget what was typed at a terminal: it was meant for another reader."""
-        if self.at_terminal and not in_background():
+        if self.at_terminal:
             self.typed = ""
             self.row.forget()
             drop_unread()
@@ -613,7 +609,7 @@ class Person:
                 if self.wait_once([], [descriptor], seconds):
                     with contextlib.suppress(BlockingIOError):  # another process set it so
                         data = data[os.write(descriptor, data) :]
-                elif seconds < FOREVER:
+                elif seconds < FOREVER:  # nobody reads
                     return
         except OSError as error:
             if descriptor == STDOUT:
@@ -629,7 +625,7 @@ CODES = {
     **{key.replace("[", "O"): key for key in (UP, DOWN, RIGHT, LEFT, END, HOME)},
     "\x10": UP, "\x0e": DOWN, "\x06": RIGHT, "\x02": LEFT, "\x08": BACKSPACE,
     "\x05": END, "\x1b[4~": END, "\x1b[8~": END, "\x01": HOME, "\x1b[1~": HOME, "\x1b[7~": HOME,
-    "\n": ENTER, "\r\n": ENTER, "\x1bOM": ENTER,
+    "\n": ENTER, "\r\n": ENTER, "\x1bOM": ENTER, "\x1b\x1b[201~": PASTE_END,
 }  # fmt: skip
 # What each key makes of the text before the cursor and the text behind it.
 EDITS: dict[str, Callable[[str, str], tuple[str, str]]] = {
@@ -645,9 +641,12 @@ EDITS: dict[str, Callable[[str, str], tuple[str, str]]] = {
 }
 EDITS[CTRL_D] = EDITS[DELETE]  # where there is no text, it is the end of the input
 # What was read is cut into characters and keys (ECMA-48, 5.4; xterm). A key may lack its end: a
-# control character breaks it off.
+# control character breaks it off. If the end of what was read does so, the key is unfinished, and its
+# rest is waited for. But ESC P alone is Alt-P (hence the +), and CSI with $ is a key (rxvt).
 KEY = re.compile(
     r"(?P<characters>[^\x00-\x1f\x7f]+)"
+    r"|(?P<unfinished>\x1b(\[M[^\x00-\x1f]{0,2}|\x1b?\[\[?[0-?]*[ -#%-/]*|\x1b?O[0-?]*"
+    r"|[P\]X^_][^\x00-\x1f]+\x1b?|\x1b)?\Z)"
     r"|\x1b\[M[^\x00-\x1f]{3}"  # a report of the mouse
     r"|\x1b\x1b?\[\[?[0-?]*(\$|[ -/]*[@-~]?)"  # CSI; with Alt; of a function key (Linux, rxvt)
     r"|\x1b\x1b?O[0-?]*[@-~]?"  # SS3; with Alt
@@ -655,12 +654,6 @@ KEY = re.compile(
     r"|\x1b[ -/]+[0-~]|\x1b.?"  # such as a choice of a character set; another key with Alt
     r"|\r\n|.",
     re.DOTALL,
-)
-# A key whose last characters have not come yet. At the end of what was read it is waited for. Not
-# waited for is ESC P alone, which is Alt-P (hence the +), nor CSI with $, a key of rxvt's.
-KEY_START = re.compile(
-    r"\x1b(\[M[^\x00-\x1f]{0,2}|\x1b?\[\[?[0-?]*[ -#%-/]*|\x1b?O[0-?]*"
-    r"|[P\]X^_][^\x00-\x1f]+\x1b?|\x1b)?"
 )
 SAVE_CURSOR, RESTORE_CURSOR = "\x1b7", "\x1b8"  # DECSC, DECRC
 
@@ -687,7 +680,7 @@ class Row:
             keys = keys[1:]
         elif keys in ("\r", "\n", "\r\n"):  # an Enter that comes alone was not pasted
             self.pasting = False
-        # It was Esc alone, not Alt with this key.
+        # An Esc that came alone is no Alt with the next key. But it may begin a sequence.
         if self.unread == ESCAPE and not keys.startswith(("[", "O")):
             self.unread = ""
         self.last = keys[-1:]
@@ -696,16 +689,16 @@ class Row:
 
     def read_keys(self) -> bool:
         """Do what the unread keys say, up to an Enter. Tell whether there has been one."""
-        end = 0
+        done = 0
         for key in KEY.finditer(self.unread):
-            if self.entered is not None or KEY_START.fullmatch(self.unread, end):
-                break  # a line waits to be taken, or a key for its rest
-            end = key.end()
+            if self.entered is not None or key["unfinished"]:
+                break
+            done = key.end()
             if key["characters"]:
                 self.before += UNSAFE.sub("", key["characters"])
             else:
                 self.press(CODES.get(key.group(), key.group()))
-        self.unread = self.unread[end:]
+        self.unread = self.unread[done:]
         return self.entered is not None
 
     def press(self, key: str) -> None:
@@ -771,7 +764,7 @@ class Row:
         room = columns - 1 - width(prompt)
         some_behind = beginning(self.behind, room // 3)  # a third is kept for it
         before = beginning(self.before[::-1], room - width(some_behind))[::-1]
-        behind = beginning(self.behind, room - width(before))
+        behind = beginning(self.behind, room - width(before))  # and what `before` leaves free
         return f"{prompt}{before}" + (f"{SAVE_CURSOR}{behind}{RESTORE_CURSOR}" if behind else "")
 
 
@@ -791,10 +784,10 @@ def harmless(text: str) -> str:
 
 def username_fault(name: str) -> str:
     """Return what is wrong with a username, or ""."""
-    fits = 1 <= len(name) <= USERNAME_CHARACTERS
-    if not fits or not name.isprintable() or " " in name or name == SERVER_NAME:
-        return f"{name[: 2 * USERNAME_CHARACTERS]!r} is no username: {USERNAME_RULE}"
-    return ""
+    fits = 1 <= len(name) <= USERNAME_CHARACTERS and name.isprintable() and " " not in name
+    if fits and name != SERVER_NAME:
+        return ""
+    return f"{name[: 2 * USERNAME_CHARACTERS]!r} is no username: {USERNAME_RULE}"
 
 
 def message_fault(text: str) -> str:
@@ -822,13 +815,12 @@ def beginning(text: str, columns: int) -> str:
     return text
 
 
-def addresses(host: str, port: int) -> list[tuple[int, tuple[Any, ...]]]:
-    """Return the family and the address of everything that a host's name means, IPv4 first. Raise
-    OSError or UnicodeError."""
+def addresses(host: str, port: int) -> list[tuple[Any, ...]]:
+    """Return everything that a host's name means, IPv4 first, each with its family at the beginning
+    and its address at the end. Raise OSError or UnicodeError."""
     name = host.encode("ascii" if host.isascii() else "idna")  # loading idna takes long
     found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
-    pairs = [(family, address) for family, _, _, _, address in found]
-    return sorted(pairs, key=lambda pair: pair[0] != socket.AF_INET)
+    return sorted(found, key=lambda entry: entry[0] != socket.AF_INET)
 
 
 def why(error: Exception) -> str:

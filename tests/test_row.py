@@ -70,12 +70,13 @@ CASES = [
         "\x1b]11;rgb:0000/0000/0000\x1b\\", "\x1b]0;title\x07", "\x1bP1$r0m\x1b\\", "\x1bx", "\x1b\xe9", "\x1b\r",
         "\x1b\x7f", "\x1b(B", "\x1b%G", "\x1b\x1b[A", "\x1b\x1bOA", PASTE_END, "\x1b\x1b",
     )),
-    *(("a|", code + ENTER, "a\na|") for code in ("\x1b[12", "\x1b[M")),  # that break off
+    *(("a|", code + ENTER + "bc", "a\na|") for code in ("\x1b[12", "\x1b[M")),  # that break off
     # Pastes.
     ("a|d", f"{PASTE_START}b\rc{PASTE_END}", "ab c|d"),
     ("|", f"{PASTE_START}one\r\ntwo\nthree\rfour\r{PASTE_END}", "one two three four |"),
     ("|", f"{PASTE_START}a\tb\x1b[31mred\x1b[0m\x1b]0;title\x07{UP}{BACKSPACE}{CTRL_U}{CTRL_D}{PASTE_END}", "a bred|"),
     ("|", f"{PASTE_START}{CTRL_D}{PASTE_END}", "|"),
+    ("|", f"{PASTE_START}ab{ESCAPE}{PASTE_END}{BACKSPACE}", "a|"),
     ("|", f"{PASTE_START}{QUIT}\r{PASTE_END}{ENTER}", f"{QUIT} \n{QUIT} |"),
     ("|", f"{PASTE_START}no end\r", "no end |"),
     ("|", "one\rtwo\rthree", "one\none|"),  # without marks: the rest waits until the line is taken

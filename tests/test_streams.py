@@ -36,6 +36,11 @@ class CommandLine(ChatTest):
                 self.assertRegex(err, f"usage: (.*\n)+.*error: .*(PORT is a number from {lowest} to 65535, not|argument)")
                 self.assertEqual(out, "")
 
+    def test_the_highest_port_is_one(self) -> None:
+        for script, arguments in ((SERVER, (65535,)), (CLIENT, ("127.0.0.1", 65535))):
+            program = self.start(script, *arguments)
+            program.err.expect(r"\* [^\n]* port 65535\b")
+
     def test_help_tells_how_a_conversation_goes(self) -> None:
         for script in (SERVER, CLIENT):
             status, out, _ = self.run_script(script, "--help")
