@@ -289,6 +289,13 @@ class Sending(MeddlingTest):
             pass
         return program, partner
 
+    def test_lines_to_a_peer_that_reads_late_arrive_whole(self) -> None:
+        program, partner = self.stuck(CLIENT)
+        self.assertEqual(partner.line(), "alice")
+        for _ in range(1000):
+            self.assertEqual(partner.line(), "y" * MESSAGE_LONGEST)
+        self.assert_calm(program)
+
     def test_what_is_typed_while_a_line_is_on_its_way_is_refused(self) -> None:
         listener = self.listener()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
