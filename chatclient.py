@@ -476,6 +476,7 @@ class Person:
 
     def cannot_go_on(self, trouble: str) -> None:
         """Tell of a trouble, and note that the program has to end, unless it has to already."""
+        self.read_signals()  # if the terminal has hung up, SIGHUP is the reason
         if not self.must_end:
             self.must_end = Ended("you quit", QUIT)
             self.notice(trouble)
