@@ -17,6 +17,7 @@ import pty
 import re
 import resource
 import select
+import signal
 import socket
 import struct
 import subprocess
@@ -274,6 +275,11 @@ class Program:
     def signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
+
+    def freeze(self) -> None:
+        """Stop it by a SIGSTOP, and wait until it is stopped."""
+        self.signal(signal.SIGSTOP)
+        os.waitpid(self.pid, os.WUNTRACED)
 
     def status(self, within: float = DEADLINE) -> int:
         """Wait for the end; return the exit status. What it writes meanwhile is read."""

@@ -195,7 +195,7 @@ class LeftOrLost(ChatTest):
         partner = self.visitor(port)
         partner.send("hello\n")
         self.assertEqual(partner.line(), "one")
-        server.signal(signal.SIGSTOP)
+        server.freeze()
         partner.send("again\n")
         partner.reset()
         server.signal(signal.SIGCONT)
@@ -206,7 +206,7 @@ class LeftOrLost(ChatTest):
         server, port = self.server()
         partner = self.visitor(port)
         server.err.expect("is alice")
-        server.signal(signal.SIGSTOP)
+        server.freeze()
         partner.send(f"hello\n{QUIT}")
         partner.reset()
         server.signal(signal.SIGCONT)
@@ -437,7 +437,7 @@ class AtAPrompt(TerminalTest):
         listener = self.listener()
         client = self.client_of(listener, terminal="in out err")
         client.at().expect("picked up")
-        client.signal(signal.SIGSTOP)
+        client.freeze()
         listener.accept()[0].close()
         client.type(QUIT + ENTER)
         self.wait_until_there_is_unread(client)
@@ -448,7 +448,7 @@ class AtAPrompt(TerminalTest):
     def test_two_signals_at_once_at_the_prompt(self) -> None:
         for first, second in ((signal.SIGTERM, signal.SIGHUP), (signal.SIGHUP, None)):
             for program, partner in (self.server_at_turn(), self.client_at_turn()):
-                program.signal(signal.SIGSTOP)
+                program.freeze()
                 program.signal(first)
                 if second:
                     program.signal(second)

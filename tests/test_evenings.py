@@ -194,7 +194,7 @@ class Evening:
             side.program.type(CTRL_Z)
             shown.expect(re.escape(MARKS))  # until then, the terminal's own line discipline has it
         else:
-            side.program.signal(signal.SIGSTOP)
+            side.program.freeze()
             side.program.signal(signal.SIGCONT)
         self.settle()
 

@@ -181,7 +181,7 @@ class Departures(ChatTest):
         client.type("alice\n")
         server.err.expect("is alice")
         for program in (server, client):
-            program.signal(signal.SIGSTOP)
+            program.freeze()
         client.type("hello\n")
         for program in (server, client):
             program.signal(signal.SIGCONT)
@@ -312,7 +312,7 @@ class Bounds(ChatTest):
         server, port = self.server(script=copy)
         partner = self.partner(port)
         partner.line()
-        server.signal(signal.SIGSTOP)
+        server.freeze()
         partner.send("alice\n")
         time.sleep(2.2)  # longer than it has for the username
         server.signal(signal.SIGCONT)

@@ -422,7 +422,7 @@ class Readers(TerminalTest):
     def test_what_is_unread_when_the_client_exits_does_not_reach_the_shell(self) -> None:
         for term in ("xterm", "dumb"):
             client, partner = self.client_of_partner(terminal="in out err", env={"TERM": term})
-            client.signal(signal.SIGSTOP)
+            client.freeze()
             client.type("rm -rf precious\r")
             self.wait_until_there_is_unread(client)
             partner.quit()
@@ -432,7 +432,7 @@ class Readers(TerminalTest):
 
     def test_what_is_unread_at_a_signal_does_not_reach_the_shell(self) -> None:
         for program, partner in (self.client_at_turn(), self.server_at_turn()):
-            program.signal(signal.SIGSTOP)
+            program.freeze()
             program.type("rm -rf precious\r")
             self.wait_until_there_is_unread(program)
             program.signal(signal.SIGTERM)
