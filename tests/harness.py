@@ -48,7 +48,7 @@ PAUSE_SECONDS = 1.0  # before the next client, for a person who may be in the mi
 NOTICED_SECONDS = 0.5  # from the end to its notice, while a line is edited
 
 # How the notices say what several files look for, as regular expressions.
-WAITING = r"\* waiting on \S+ port (\d+) \(Ctrl-C closes\)"
+WAITING = r"\* waiting on \S+ port (\d+)"
 IN_QUEUE = "picked up"  # the client is waiting to be
 CONNECTED = "connected"
 LOST = r"was lost \(Connection reset by peer\)"

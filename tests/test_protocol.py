@@ -9,7 +9,7 @@ import unittest
 from harness import (
     BROKE, CLIENT, CONNECTED, GREETING, IN_QUEUE,
     MESSAGE_LONGEST, NO_CHATSERVE, NO_USERNAME, QUIT, TOO_LONG, UNREAD_LONGEST,
-    TOO_FAR_AHEAD, USERNAME_LONGEST, USERNAME_SECONDS, ChatTest, Patience,
+    TOO_FAR_AHEAD, USERNAME_LONGEST, USERNAME_SECONDS, WAITING, ChatTest, Patience,
     main,
 )  # fmt: skip
 
@@ -42,6 +42,7 @@ class Conversations(ChatTest):
         server.err.expect(rf"\* 127\.0\.0\.1 port \d+ .*{CONNECTED}.*turns.*the client begins.*\\quit.*\n")
         client.type("alice\n")
         server.err.expect(r"\* 127\.0\.0\.1 port \d+ is alice\n")
+        self.assertRegex(server.err.so_far(), rf"^{WAITING} \(Ctrl-C closes\)\n")
         for line in (server.err.so_far() + client.err.so_far()).splitlines():
             self.assertRegex(line, r"^\* ")
 
