@@ -470,7 +470,6 @@ class Person:
 
     def raise_if_must_end(self) -> None:
         """Raise Ended if the program has to end."""
-        self.read_signals()
         if self.must_end:
             raise self.must_end
 
@@ -509,7 +508,7 @@ class Person:
             self.raise_if_must_end()
             if has_line and KEYBOARD in readers:
                 return False
-            if self.signals:  # draw() or raise_if_must_end() read some
+            if self.signals:  # they were read while the row was drawn
                 continue
             seconds = max(0.0, deadline - time.monotonic())
             ready = self.wait_once(readers, writers, seconds)
@@ -544,6 +543,7 @@ class Person:
 
     def end_input(self) -> None:
         """Take the end of the input as a line `\\quit`."""
+        self.read_signals()  # if the terminal has hung up, SIGHUP is the reason
         if self.has_row:
             self.row.end()
         elif self.at_terminal:  # Ctrl-D; half a line before it is dropped

@@ -71,6 +71,7 @@ def main() -> int:
 def serve(person: Person, listener: socket.socket, where: str) -> NoReturn:
     """Pick up one client after the other, until Ended is raised because the program has to end."""
     while True:
+        person.read_signals()  # a goodbye looks for none
         person.raise_if_must_end()
         person.notice(f"waiting on {where} (Ctrl-C closes)")
         idle(person, [listener], FOREVER)
@@ -473,7 +474,6 @@ class Person:
 
     def raise_if_must_end(self) -> None:
         """Raise Ended if the program has to end."""
-        self.read_signals()
         if self.must_end:
             raise self.must_end
 
@@ -512,7 +512,7 @@ class Person:
             self.raise_if_must_end()
             if has_line and KEYBOARD in readers:
                 return False
-            if self.signals:  # draw() or raise_if_must_end() read some
+            if self.signals:  # they were read while the row was drawn
                 continue
             seconds = max(0.0, deadline - time.monotonic())
             ready = self.wait_once(readers, writers, seconds)
@@ -547,6 +547,7 @@ class Person:
 
     def end_input(self) -> None:
         """Take the end of the input as a line `\\quit`."""
+        self.read_signals()  # if the terminal has hung up, SIGHUP is the reason
         if self.has_row:
             self.row.end()
         elif self.at_terminal:  # Ctrl-D; half a line before it is dropped
