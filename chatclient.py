@@ -250,8 +250,9 @@ class Ended(Exception):
 
 AHEAD_BYTES = 64 * 1024  # at most: lines that wait for their turn, or one line without an end
 GOODBYE_SECONDS = 1.0  # for the last line to arrive, at most
-SOCKET_OPTIONS = {  # so that a host that vanished is given up in a minute (tcp(7))
+SOCKET_OPTIONS = {
     "SO_OOBINLINE": 1,  # on: telnet's urgent data is received in its place (RFC 854, Synch)
+    # So that a host that vanished is given up in a minute (tcp(7)):
     "SO_KEEPALIVE": 1,  # on
     "TCP_KEEPIDLE": 30,  # seconds without a word from it, after which it is asked
     "TCP_KEEPINTVL": 10,  # seconds from one question to the next
