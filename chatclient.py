@@ -43,19 +43,15 @@ TIMEOUT_ERRORS = (TimeoutError, socket.timeout)  # they are the same since Pytho
 
 def main() -> int:
     """Connect, and hold the conversation; return the exit status."""
-    parser = argparse.ArgumentParser(description=HELP)
+    parser = Parser(description=HELP)
     parser.add_argument("host", metavar="HOST", help="a name, an IPv4 or an IPv6 address")
     parser.add_argument("port", metavar="PORT", help="a number from 1 to 65535")
-    try:
-        args = parser.parse_args()
-    except OSError:  # before Python 3.11, if --help cannot be written
-        return 1
-    if not re.fullmatch("[0-9]{1,5}", args.port) or not 1 <= int(args.port) <= 65535:
-        parser.error(f"PORT is a number from 1 to 65535, not {args.port!r}")
-    where = f"{args.host or repr('')} port {args.port}"
+    args = parser.parse_args()
+    port = parser.port_number(args.port, lowest=1)
+    where = place(args.host, port)
     try:
         person = Person()  # before any socket, which could get the number of a closed stdin
-        sock = connect(args.host, int(args.port))
+        sock = connect(args.host, port)
     except TIMEOUT_ERRORS as error:
         cannot(f"connect to {where}: {why(error)}; it may be busy: try again later")
     except (OSError, UnicodeError) as error:
@@ -529,12 +525,14 @@ class Person:
             return
         try:
             data = os.read(KEYBOARD, READ_BYTES)
+            text = self.decoder.decode(data, final=not data)
         except BlockingIOError:  # another process has set it non-blocking, and was faster
             return
-        except OSError:  # it is closed, has hung up, is for writing only, or in the background
-            data = b""
+        except (OSError, UnicodeError):
+            # It is closed, has hung up, is for writing only, or in the background. Or what was read
+            # is not replaced: UTF-16 without a mark of its byte order.
+            data, text = b"", ""
             self.at_terminal = False
-        text = self.decoder.decode(data, final=not data)
         if self.has_row:
             self.row.type(text)
         else:  # CR ends a line, too. (CR LF makes an empty one, which ask() skips.)
@@ -767,6 +765,24 @@ class Row:
         return f"{prompt}{before}" + (f"{SAVE_CURSOR}{behind}{RESTORE_CURSOR}" if behind else "")
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser of the command line, with what both scripts need."""
+
+    def print_help(self, file: object = None) -> None:
+        """Write the help to stdout, or exit: with 0 if that is closed. Not through sys.stdout: that
+        would try again at the exit what it could not write, and Python would show the failure."""
+        try:
+            os.write(STDOUT, self.format_help().encode())
+        except OSError:
+            sys.exit(1 if sys.stdout else 0)
+
+    def port_number(self, text: str, lowest: int) -> int:
+        """Return a port's number. Exit if the text is none, from the lowest that is allowed on."""
+        if not re.fullmatch("[0-9]{1,5}", text) or not lowest <= int(text) <= 65535:
+            self.error(f"PORT is a number from {lowest} to 65535, not {text!r}")
+        return int(text)
+
+
 # C0 but tab; DEL and C1; separators, bidirectional embeddings and overrides; and isolates.
 UNSAFE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
@@ -812,6 +828,11 @@ def beginning(text: str, columns: int) -> str:
         if columns < 0:
             return text[:count]
     return text
+
+
+def place(host: str, port: int) -> str:
+    """Return what a notice calls a host and a port. An empty host can be seen."""
+    return f"{host or repr('')} port {port}"
 
 
 def addresses(host: str, port: int) -> list[tuple[Any, ...]]:

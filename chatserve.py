@@ -42,23 +42,18 @@ PAUSE_SECONDS = 1.0  # until the next accept(), after one failed, or after an en
 
 def main() -> int:
     """Listen, and serve; return the exit status."""
-    parser = argparse.ArgumentParser(description=HELP)
+    parser = Parser(description=HELP)
     parser.add_argument("--host", default="localhost", help="where to listen (%(default)s)")
     parser.add_argument("port", metavar="PORT", help="a number from 0 (any free port) to 65535")
-    try:
-        args = parser.parse_args()
-    except OSError:  # before Python 3.11, if --help cannot be written
-        return 1
-    if not re.fullmatch("[0-9]{1,5}", args.port) or int(args.port) > 65535:
-        parser.error(f"PORT is a number from 0 to 65535, not {args.port!r}")
-    host = args.host or "''"  # so that an empty one can be seen in a notice
+    args = parser.parse_args()
+    port = parser.port_number(args.port, lowest=0)
     try:
         person = Person()  # before any socket, which could get the number of a closed stdin
-        family, *_, address = addresses(args.host, int(args.port))[0]  # IPv4 if there is one
+        family, *_, address = addresses(args.host, port)[0]  # IPv4 if there is one
         listener = socket.create_server(address, family=family)
-        where = f"{host} port {listener.getsockname()[1]}"
+        where = place(args.host, listener.getsockname()[1])
     except (OSError, UnicodeError) as error:
-        cannot(f"listen on {host} port {args.port}: {why(error)}; try another port or host")
+        cannot(f"listen on {place(args.host, port)}: {why(error)}; try another port or host")
     with person:
         try:
             serve(person, listener, where)
@@ -533,12 +528,14 @@ class Person:
             return
         try:
             data = os.read(KEYBOARD, READ_BYTES)
+            text = self.decoder.decode(data, final=not data)
         except BlockingIOError:  # another process has set it non-blocking, and was faster
             return
-        except OSError:  # it is closed, has hung up, is for writing only, or in the background
-            data = b""
+        except (OSError, UnicodeError):
+            # It is closed, has hung up, is for writing only, or in the background. Or what was read
+            # is not replaced: UTF-16 without a mark of its byte order.
+            data, text = b"", ""
             self.at_terminal = False
-        text = self.decoder.decode(data, final=not data)
         if self.has_row:
             self.row.type(text)
         else:  # CR ends a line, too. (CR LF makes an empty one, which ask() skips.)
@@ -771,6 +768,24 @@ class Row:
         return f"{prompt}{before}" + (f"{SAVE_CURSOR}{behind}{RESTORE_CURSOR}" if behind else "")
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser of the command line, with what both scripts need."""
+
+    def print_help(self, file: object = None) -> None:
+        """Write the help to stdout, or exit: with 0 if that is closed. Not through sys.stdout: that
+        would try again at the exit what it could not write, and Python would show the failure."""
+        try:
+            os.write(STDOUT, self.format_help().encode())
+        except OSError:
+            sys.exit(1 if sys.stdout else 0)
+
+    def port_number(self, text: str, lowest: int) -> int:
+        """Return a port's number. Exit if the text is none, from the lowest that is allowed on."""
+        if not re.fullmatch("[0-9]{1,5}", text) or not lowest <= int(text) <= 65535:
+            self.error(f"PORT is a number from {lowest} to 65535, not {text!r}")
+        return int(text)
+
+
 # C0 but tab; DEL and C1; separators, bidirectional embeddings and overrides; and isolates.
 UNSAFE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
@@ -816,6 +831,11 @@ def beginning(text: str, columns: int) -> str:
         if columns < 0:
             return text[:count]
     return text
+
+
+def place(host: str, port: int) -> str:
+    """Return what a notice calls a host and a port. An empty host can be seen."""
+    return f"{host or repr('')} port {port}"
 
 
 def addresses(host: str, port: int) -> list[tuple[Any, ...]]:

@@ -18,6 +18,11 @@ from harness import (
 )  # fmt: skip
 
 
+def redirected(redirection: str) -> tuple[str, ...]:
+    """Return a command prefix that starts a script with a redirection of the shell's."""
+    return ("sh", "-c", f'exec "$@" {redirection}', "sh")
+
+
 class CommandLine(ChatTest):
     def run_script(self, script: pathlib.Path, *arguments: object) -> tuple[int, str, str]:
         """Run a script to its end; return its exit status, its stdout and its stderr."""
@@ -48,13 +53,17 @@ class CommandLine(ChatTest):
             self.assertIn(QUIT, out)
             self.assertIn("username", out)
 
-    def test_help_that_cannot_be_written_shows_no_traceback(self) -> None:
+    def test_help_that_cannot_be_written_is_one_failure_without_a_word(self) -> None:
         for script in (SERVER, CLIENT):
             full = os.open("/dev/full", os.O_WRONLY)
             self.addCleanup(os.close, full)
-            program = self.start(script, "--help", stdout=full)
-            program.status()
-            self.assertNotIn("Traceback", program.err.all())
+            for flags in (("-I",), ("-I", "-u")):  # with and without a buffer
+                with self.subTest(script=script.name, flags=flags):
+                    program = self.start(script, "--help", stdout=full, flags=flags)
+                    self.assertEqual((program.status(), program.err.all()), (1, ""))
+            with self.subTest(script=script.name, stdout="closed"):
+                program = self.start(script, "--help", prefix=redirected(">&-"))
+                self.assertEqual((program.status(), program.err.all()), (0, ""))
 
     def refused(self, said: str, script: pathlib.Path, *arguments: object) -> None:
         """The script ends at once, with one line that says what it cannot do, and why."""
@@ -271,25 +280,21 @@ class Streams(ChatTest):
         partner.close()
         self.assertEqual(client.status(), 143)
 
-    def shell(self, redirection: str) -> tuple[str, ...]:
-        """Return a command prefix that starts a script with a redirection of the shell's."""
-        return ("sh", "-c", f'exec "$@" {redirection}', "sh")
-
     def test_closed_streams_are_no_error(self) -> None:
         for redirection in ("<&-", "<&- >&-", "0>/dev/null"):
             with self.subTest(redirection=redirection):
-                server, port = self.server(prefix=self.shell(redirection))
+                server, port = self.server(prefix=redirected(redirection))
                 for name in ("alice", "bob"):  # the input has ended: it quits at its turn
                     partner = self.visitor(port, name)
                     partner.send("hello\n")
                     self.assert_goodbye(partner)
                     partner.close()
-                client = self.start(CLIENT, "localhost", port, prefix=self.shell(redirection))
+                client = self.start(CLIENT, "localhost", port, prefix=redirected(redirection))
                 self.assertEqual(client.status(), 0)
                 self.assert_calm(server, client)
         for redirection in (">&-", "2>&-", ">&- 2>&-"):
             with self.subTest(redirection=redirection):
-                client, partner = self.client_of_partner(prefix=self.shell(redirection))
+                client, partner = self.client_of_partner(prefix=redirected(redirection))
                 client.type("hello\n")
                 self.assertEqual(partner.line(), "hello")
                 partner.send(f"hi\n{QUIT}\n")
@@ -352,6 +357,15 @@ class Streams(ChatTest):
                 self.assertEqual(partner.line(), sent)
                 partner.send("\u4f60\u00e9!\n")
                 client.out.expect(f"server> {shown}\n")
+
+    def test_input_in_utf_16_without_a_byte_order_mark_has_ended(self) -> None:
+        listener = self.listener()
+        client = self.client_of(listener, flags=(), env={"PYTHONIOENCODING": "utf-16"})
+        partner = self.accept(listener)
+        client.type(b"alice\n")
+        self.assert_goodbye(partner)
+        partner.close()
+        self.assertEqual(client.status(), 0)
 
 
 if __name__ == "__main__":
