@@ -335,9 +335,9 @@ class Program:
             self.at().wait()
 
     def resize(self, columns: int) -> None:
-        """Change the width of the terminal's window."""
+        """Change the width of the terminal's window; 0 is a width that the terminal does not know."""
         self.look()
-        self.display.columns = columns
+        self.display.columns = columns or 80
         size = struct.pack("HHHH", 24, columns, 0, 0)
         fcntl.ioctl(self.at().descriptor, termios.TIOCSWINSZ, size)
 

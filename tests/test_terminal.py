@@ -93,10 +93,11 @@ class TheRow(TerminalTest):
     def test_another_size_of_the_window_has_the_row_drawn_anew(self) -> None:
         client, partner = self.client_at_turn(columns=60)
         self.type_and_see(client, LONG, ("alice> " + LONG)[:60])
-        client.resize(30)
-        client.wait_for_row("alice> " + LONG[-22:])
-        client.resize(80)
-        client.wait_for_row("alice> " + LONG)
+        for columns in (80, 0):  # 0: the terminal does not know
+            client.resize(30)
+            client.wait_for_row("alice> " + LONG[-22:])
+            client.resize(columns)
+            client.wait_for_row("alice> " + LONG)
         self.say_what_is_typed(client, partner, LONG)
 
     def test_wide_characters_and_marks(self) -> None:
@@ -269,6 +270,16 @@ class Keys(TerminalTest):
         self.type_and_see(client, "\x1b[B\x1b[B", "alice> half")
         client.type(UP + ENTER)
         self.assertEqual(partner.line(), "second")
+
+    def test_the_servers_history_lasts_longer_than_a_conversation(self) -> None:
+        server, alice = self.server_at_turn()
+        server.type("hi" + ENTER)
+        self.assertEqual(alice.line(), "hi")
+        alice.quit()
+        bob = self.visitor(server.port(), "bob")
+        bob.send("hello\n")
+        server.wait_for_row("server>")
+        self.type_and_see(server, UP, "server> hi")
 
     def test_what_is_not_ascii_can_be_typed_in_a_locale_that_has_none(self) -> None:
         for locale in ("C", "POSIX", "no_such.locale"):
