@@ -290,7 +290,9 @@ class Peer:
         if self.gone and not self.received:
             raise Ended(f"{self.name} {self.gone}", status=0 if self.gone == "quit" else 1)
         line, _, self.received = self.received.partition(b"\n")
-        return re.sub(rb"\r\Z", b"", line).decode("utf-8", "replace")
+        if line.endswith(b"\r"):
+            line = line[:-1]
+        return line.decode("utf-8", "replace")
 
     def receive(self) -> None:
         """Receive once, without waiting, up to the end of the conversation, and note that."""
@@ -496,7 +498,7 @@ class Person:
         typed a line, and return False. A terminal is read meanwhile, a pipe or a file only if
         KEYBOARD is in `readers`. Raise TimeoutError at the deadline, a time.monotonic(), and Ended
         if the program has to end."""
-        if self.at_terminal:
+        if self.at_terminal and KEYBOARD not in readers:
             readers = [*readers, KEYBOARD]
         while True:
             self.obey_signals()
@@ -510,8 +512,9 @@ class Person:
             seconds = max(0.0, deadline - time.monotonic())
             ready = self.wait_once(readers, writers, seconds)
             if KEYBOARD in ready:
+                ready.remove(KEYBOARD)
                 self.read_keyboard()
-            if any(file != KEYBOARD for file in ready):
+            if ready:
                 return True
             if seconds == 0:
                 raise TimeoutError
