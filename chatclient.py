@@ -2,6 +2,9 @@
 """Connect to a chatserve, and chat with the person there, in turns:
 
     python3 chatclient.py HOST PORT
+
+At a terminal the line that is being typed stands in the last row of the screen, here called the
+row. A line that cannot be sent stays in it.
 """
 
 from __future__ import annotations
@@ -50,7 +53,7 @@ def main() -> int:
     port = parser.port_number(args.port, lowest=1)
     where = place(args.host, port)
     try:
-        person = Person()  # before any socket, which could get the number of a closed stdin
+        person = Person()  # first, as it opens what is closed of 0, 1, 2: no socket may get these
         sock = connect(args.host, port)
     except TIMEOUT_ERRORS as error:
         cannot(f"connect to {where}: {why(error)}; it may be busy: try again later")
@@ -69,15 +72,15 @@ def main() -> int:
 
 def connect(host: str, port: int) -> socket.socket:
     """Return a connection to the first address of a host that takes one. If none does, raise the
-    OSError that tells most: refused, then timed out, then any other. Raise UnicodeError if that is
-    no name of a host."""
+    OSError that tells most: refused, then timed out, then any other. Raise UnicodeError if a host
+    cannot have that name."""
     failures = []
     for family, *_, address in addresses(host, port):
         try:
             return connect_to(family, address)
         except OSError as error:
             failures.append(error)
-    kinds = (ConnectionRefusedError, TIMEOUT_ERRORS)
+    kinds = (ConnectionRefusedError, TIMEOUT_ERRORS)  # the first counts most, any other least
     raise max(failures, key=lambda error: [isinstance(error, kind) for kind in kinds])
 
 
@@ -105,7 +108,7 @@ def introduce(person: Person, peer: Peer) -> str:
     try:
         greeting = hear(person, peer, "you have not been picked up yet")
     except Ended as end:
-        if end.farewell or peer.gone == "quit":  # the end came from here, or from a chatserve
+        if end.farewell or peer.gone == "quit":  # this side ended it, or a chatserve
             raise
         hint = "perhaps no chatserve is there, but a tunnel with nothing behind it"
         raise Ended(f"{end.notice} before it picked you up; {hint}") from None
@@ -154,11 +157,11 @@ def ask(person: Person, peer: Peer, prompt: str, find_fault: Callable[[str], str
     if the conversation ends first."""
     person.prompt = prompt  # until the line is finished
     while True:
-        while peer.gone:  # show what is left; peer.take_line() raises Ended behind that
+        while peer.gone:  # show what is left; after that, peer.take_line() raises Ended
             show(person, peer, peer.take_line())
         line = take_typed_line(person)
         if line is None:
-            # KEYBOARD, so that a pipe is read: only here, at one's own turn.
+            # A terminal is always read; a pipe only with KEYBOARD, so only at one's own turn.
             person.wait([peer.sock, KEYBOARD], [], FOREVER)
             peer.receive()
             if len(peer.received) > AHEAD_BYTES:
@@ -170,7 +173,7 @@ def ask(person: Person, peer: Peer, prompt: str, find_fault: Callable[[str], str
             person.finish_line()
             return line
         if person.at_terminal:
-            person.notice(f"not sent: {wrong}")
+            person.notice(f"not sent: {wrong}")  # in the row it stays, to be edited
         elif line.strip():  # else it is skipped: white space from a pipe
             raise Ended(f"you broke a rule: {wrong}", farewell=QUIT)
 
@@ -191,7 +194,7 @@ def hear(person: Person, peer: Peer, why_not_sent: str, seconds: float = FOREVER
     began = time.monotonic()
     deadline = began + seconds
     while not peer.has_line():
-        if time.monotonic() > deadline:  # wait() raises it only while nothing at all comes
+        if time.monotonic() > deadline:  # bytes that come slowly keep wait() from raising it
             raise TimeoutError
         person.wait([peer.sock], [], deadline)
         peer.receive()
@@ -207,7 +210,7 @@ def show(person: Person, peer: Peer, text: str) -> None:
     if wrong := message_fault(text):
         raise Ended(f"{peer.name} broke a rule: {wrong}", farewell=QUIT)
     person.write_line(STDOUT, f"{peer.name}> {harmless(text)}")
-    person.raise_if_must_end()  # else lines that wait would still be shown after Ctrl-C
+    person.raise_if_must_end()  # ask() may show many lines, and does not wait between them
 
 
 def take_typed_line(person: Person) -> str | None:
@@ -295,7 +298,8 @@ class Peer:
         return line.decode("utf-8", "replace")
 
     def receive(self) -> None:
-        """Receive once, without waiting, up to the end of the conversation, and note that."""
+        """Receive once, without waiting. Note the end of the conversation in `gone`, and drop what
+        comes after it."""
         try:
             data = self.sock.recv(AHEAD_BYTES, socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -352,7 +356,7 @@ MARK_PASTES, MARK_NO_PASTES = "\x1b[?2004h", "\x1b[?2004l"  # with PASTE_START a
 
 class Person:
     """The person here: keyboard, screen, the terminal's modes, signals, and the one place that
-    waits, `wait_once`. (Only a goodbye waits elsewhere.)
+    waits, `wait_once`. (Only `Peer.say_goodbye` waits elsewhere.)
 
     A signal only writes its number into a pipe (signal.set_wakeup_fd). That ends the wait, and what
     the signal asks for is done then. So no signal interrupts anything halfway.
@@ -385,15 +389,15 @@ class Person:
         """From now on signals are only noted, and the terminal passes on keys."""
         row_signals = (signal.SIGTSTP, signal.SIGWINCH) if self.has_row else ()
         for signum in (*ENDING_SIGNALS, signal.SIGCONT, *row_signals):
-            if signal.getsignal(signum) != signal.SIG_IGN:  # else nohup's, or a script's &
+            if signal.getsignal(signum) != signal.SIG_IGN:  # nohup, or & in a script, ignores it
                 signal.signal(signum, lambda *_: None)  # its number in the pipe says it all
         # chatclient blocks them as soon as it is connected.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
         self.take_terminal()
 
     def __exit__(self, *_: object) -> None:
-        """Give the terminal back. From now on no signal changes anything, not the exit status."""
-        self.must_end = self.must_end or Ended("")  # not to be raised: write() looks at it
+        """Give the terminal back. From now on signals change nothing, not even the exit status."""
+        self.must_end = self.must_end or Ended("")  # so that write() gives up on a slow reader
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
         self.leave_terminal()
         self.forget_typed()  # so that a shell does not get it
@@ -405,12 +409,13 @@ class Person:
             self.stop()
         elif self.has_row:
             with contextlib.suppress(termios.error):  # the terminal has hung up
-                # After a SIGSTOP, which leaves nothing in order, the terminal has our modes.
+                # After a SIGSTOP, before which leave_terminal() was not called, it has our modes.
                 found = self.modes_found or termios.tcgetattr(KEYBOARD)
                 modes = termios.tcgetattr(KEYBOARD)  # a list of its own, to be changed
                 modes[0] &= ~(termios.IXON | termios.ICRNL)  # iflag (termios(3))
                 modes[3] &= ~(termios.ICANON | termios.ECHO | termios.IEXTEN)  # lflag
-                modes[3] |= termios.NOFLSH  # Ctrl-C forgets no key that select() has reported
+                # Else Ctrl-C would drop keys that select() has reported, and read() would wait.
+                modes[3] |= termios.NOFLSH
                 modes[6][termios.VMIN] = 1  # cc: a read() has to wait for one key, not for more
                 termios.tcsetattr(KEYBOARD, termios.TCSANOW, modes)
                 self.modes_found = found
@@ -426,18 +431,18 @@ class Person:
 
     def stop(self) -> None:
         """Stop the process, and those started with it, as Ctrl-Z does, if there is still a reason:
-        a SIGTSTP, or that it is in the background. It does not stop if nobody could continue it
-        (setpgid(2), orphaned)."""
+        a SIGTSTP, or that it is in the background. The kernel does not stop it if nobody could
+        continue it (setpgid(2), orphaned)."""
         handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-        # If a SIGCONT came after the reason was looked at, but before the stop, nobody would send
-        # another one. So SIGTSTP is sent first, and blocked until the reason was looked at. A
-        # SIGCONT, from the shell or from here, cancels a SIGTSTP that is blocked (POSIX, 2.4.1).
+        # SIGTSTP is blocked, and sent; then the reason is looked at; the stop is the unblocking. A
+        # SIGCONT in between, the shell's or the one below, cancels the SIGTSTP (POSIX, 2.4.1). In
+        # another order a SIGCONT that comes just before the stop would be lost: no other follows.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTSTP])
         os.killpg(os.getpgrp(), signal.SIGTSTP)
         self.read_signals()
         if self.must_end or not (signal.SIGTSTP in self.signals or in_background()):
             os.killpg(os.getpgrp(), signal.SIGCONT)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTSTP])  # it stops here, if at all
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTSTP])  # the process stops here
         signal.signal(signal.SIGTSTP, handler)
         self.read_signals()
 
@@ -458,12 +463,12 @@ class Person:
     def obey_signals(self) -> None:
         """Do what the signals ask for that have come, unless the program has to end."""
         if signal.SIGTSTP in self.signals and not self.must_end:
-            self.read_keyboard()
-            self.row.take_back()  # an Enter may have been typed behind Ctrl-Z, for the shell
+            self.read_keyboard()  # so that the shell does not get it
+            self.row.take_back()  # an Enter may be later than Ctrl-Z, which is not among the keys
             self.leave_terminal()
             self.stop()
         signals, self.signals = self.signals, set()
-        # SIGCONT has removed SIGTSTP. One that is left could not stop the process.
+        # A SIGTSTP that is left did not stop the process (see stop()). A SIGCONT removes it.
         if signals & {signal.SIGTSTP, signal.SIGCONT} and not self.must_end:
             self.take_terminal()
 
@@ -487,7 +492,7 @@ class Person:
             ready, writable, _ = select.select([self.signal_pipe, *readers], writers, [], timeout)
         except (OSError, ValueError) as error:  # ValueError: a descriptor beyond 1023
             self.cannot_go_on(f"cannot wait any longer: {why(error)}")
-            return writers  # as if they were ready, for write() to write that notice
+            return writers  # as if they were ready: write() calls this for that notice, too
         if self.signal_pipe in ready:
             ready.remove(self.signal_pipe)
             self.read_signals()
@@ -502,8 +507,8 @@ class Person:
             readers = [*readers, KEYBOARD]
         while True:
             self.obey_signals()
-            has_line = self.row.read_keys() or "\n" in self.typed  # read_keys() changes the row
-            self.draw()
+            has_line = self.row.read_keys() or "\n" in self.typed
+            self.draw()  # after read_keys(), which may change the row
             self.raise_if_must_end()
             if has_line and KEYBOARD in readers:
                 return False
@@ -523,7 +528,7 @@ class Person:
         """Read once what was typed, if anything was."""
         if in_background():  # where read() would stop the process, too, or fail
             self.stop()
-        # After `fg` the shell may have read the line, and obey_signals() does not know of one.
+        # Maybe nothing can be read: obey_signals() did not look, and a shell reads during a stop.
         if KEYBOARD not in self.wait_once([KEYBOARD], [], 0):
             return
         try:
@@ -533,7 +538,7 @@ class Person:
             return
         except (OSError, UnicodeError):
             # It is closed, has hung up, is for writing only, or in the background. Or what was read
-            # is not replaced: UTF-16 without a mark of its byte order.
+            # is one of few things that "replace" cannot replace: UTF-16 without a byte order mark.
             data, text = b"", ""
             self.at_terminal = False
         if self.has_row:
@@ -552,7 +557,7 @@ class Person:
             self.typed = f"{QUIT}\n"
         else:  # the last line may lack its newline
             self.typed += f"\n{QUIT}\n"
-        self.at_terminal = self.at_terminal and os.isatty(KEYBOARD)  # one that has hung up is none
+        self.at_terminal = self.at_terminal and os.isatty(KEYBOARD)  # not if it has hung up
 
     def take_line(self) -> str | None:
         """Return the next line typed, or None. In the row it also stays, until it is finished."""
@@ -620,7 +625,8 @@ ENTER, PASTE_START, PASTE_END, ESCAPE = "\r", "\x1b[200~", "\x1b[201~", "\x1b"
 BACKSPACE, DELETE = "\x7f", "\x1b[3~"
 CTRL_D, CTRL_K, CTRL_U, CTRL_W = "\x04", "\x0b", "\x15", "\x17"
 UP, DOWN, RIGHT, LEFT, END, HOME = "\x1b[A", "\x1b[B", "\x1b[C", "\x1b[D", "\x1b[F", "\x1b[H"
-# Other codes of these keys. A terminal may send ESC O (SS3) in place of ESC [ (CSI).
+# Other codes of these keys. A terminal may send ESC O (SS3) in place of ESC [ (CSI). An ESC before
+# the end of a paste belongs to what is pasted.
 CODES = {
     **{key.replace("[", "O"): key for key in (UP, DOWN, RIGHT, LEFT, END, HOME)},
     "\x10": UP, "\x0e": DOWN, "\x06": RIGHT, "\x02": LEFT, "\x08": BACKSPACE,
@@ -640,13 +646,14 @@ EDITS: dict[str, Callable[[str, str], tuple[str, str]]] = {
     CTRL_W: lambda before, behind: (before[: before.rstrip(" ").rfind(" ") + 1], behind),
 }
 EDITS[CTRL_D] = EDITS[DELETE]  # where there is no text, it is the end of the input
-# What was read is cut into characters and keys (ECMA-48, 5.4; xterm). A key may lack its end: a
-# control character breaks it off. If the end of what was read does so, the key is unfinished, and its
-# rest is waited for. But ESC P alone is Alt-P (hence the +), and CSI with $ is a key (rxvt).
+# What was read is cut into characters and keys (ECMA-48, 5.4; xterm). A control character breaks a
+# key off. A key that is cut by the end of what was read is unfinished: its rest is waited for. Two
+# have no rest: ESC P alone is Alt-P (so the + in `unfinished`), and CSI up to a $ is a key of
+# rxvt (so no $ in `unfinished`).
 KEY = re.compile(
     r"(?P<characters>[^\x00-\x1f\x7f]+)"
     r"|(?P<unfinished>\x1b(\[M[^\x00-\x1f]{0,2}|\x1b?\[\[?[0-?]*[ -#%-/]*|\x1b?O[0-?]*"
-    r"|[P\]X^_][^\x00-\x1f]+\x1b?|\x1b)?\Z)"
+    r"|[P\]X^_][^\x00-\x1f]+\x1b?|\x1b)?\Z)"  # the beginnings of the next four; ESC; ESC ESC
     r"|\x1b\[M[^\x00-\x1f]{3}"  # a report of the mouse
     r"|\x1b\x1b?\[\[?[0-?]*(\$|[ -/]*[@-~]?)"  # CSI; with Alt; of a function key (Linux, rxvt)
     r"|\x1b\x1b?O[0-?]*[@-~]?"  # SS3; with Alt
@@ -702,7 +709,7 @@ class Row:
         return self.entered is not None
 
     def press(self, key: str) -> None:
-        """Do what a key says that is no character. Most do nothing."""
+        """Do what a key says. (Characters do not come here.) Most keys do nothing."""
         if key in (PASTE_START, PASTE_END):
             self.pasting = key == PASTE_START
         elif key == "\t" or (self.pasting and key == ENTER):
@@ -743,7 +750,7 @@ class Row:
             self.unread = ""
 
     def remember(self, message: str) -> None:
-        """Keep a message for arrow up. The row is empty."""
+        """Keep a message for arrow up. To be called while the row is empty."""
         self.history.insert(-1, message)
         self.place += 1
 
@@ -753,18 +760,18 @@ class Row:
         self.place = len(self.history) - 1
 
     def forget(self) -> None:
-        """Forget what was typed, but no message, nor that a paste goes on."""
+        """Forget what was typed. The history stays, and so does `pasting`."""
         self.take_back()
         self.clear()
 
     def drawing(self, prompt: str, columns: int) -> str:
-        """Return what draws the prompt, and of the text what is near the cursor, in one row. The
+        """Return what draws one row: the prompt, and the part of the text around the cursor. The
         last column stays free, as there terminals differ in where the cursor stands."""
         prompt = beginning(prompt, columns - 5)
         room = columns - 1 - width(prompt)
-        some_behind = beginning(self.behind, room // 3)  # a third is kept for it
-        before = beginning(self.before[::-1], room - width(some_behind))[::-1]
-        behind = beginning(self.behind, room - width(before))  # and what `before` leaves free
+        kept = width(beginning(self.behind, room // 3))  # at most a third, for what is behind
+        before = beginning(self.before[::-1], room - kept)[::-1]
+        behind = beginning(self.behind, room - width(before))  # also what `before` leaves free
         return f"{prompt}{before}" + (f"{SAVE_CURSOR}{behind}{RESTORE_CURSOR}" if behind else "")
 
 
@@ -772,15 +779,15 @@ class Parser(argparse.ArgumentParser):
     """A parser of the command line, with what both scripts need."""
 
     def print_help(self, file: object = None) -> None:
-        """Write the help to stdout, or exit: with 0 if that is closed. Not through sys.stdout: that
-        would try again at the exit what it could not write, and Python would show the failure."""
+        """Write the help to stdout. If that fails, exit: with 0 if stdout was closed at the start,
+        else with 1. (sys.stdout would try again at the exit, and Python would show the failure.)"""
         try:
             os.write(STDOUT, self.format_help().encode())
         except OSError:
-            sys.exit(1 if sys.stdout else 0)
+            sys.exit(0 if sys.stdout is None else 1)
 
     def port_number(self, text: str, lowest: int) -> int:
-        """Return a port's number. Exit if the text is none, from the lowest that is allowed on."""
+        """Return the number of a port. Exit if the text is not one from `lowest` to 65535."""
         if not re.fullmatch("[0-9]{1,5}", text) or not lowest <= int(text) <= 65535:
             self.error(f"PORT is a number from {lowest} to 65535, not {text!r}")
         return int(text)
@@ -855,7 +862,7 @@ def why(error: Exception) -> str:
 
 def cannot(what: str) -> NoReturn:
     """End the program before there is a conversation: tell what it cannot do."""
-    drop_unread()
+    drop_unread()  # so that a shell does not get it
     sys.exit(harmless(f"* cannot {what}"))
 
 
