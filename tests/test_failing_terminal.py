@@ -102,6 +102,17 @@ class AtATerminal(MeddlingTest, TerminalTest):
             client.at().expect(r"alice> half a line\r\n[^\n]*\* you quit\r\n")
             self.assert_calm(client)
 
+    def test_a_screen_that_fails_as_the_terminal_hangs_up_is_told_by_sighup(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            mark = pathlib.Path(folder, "now")
+            hang_up = f"os.path.exists({str(mark)!r}) and not os.kill(os.getpid(), {signal.SIGHUP:d})"
+            client, partner = self.client_at_turn(flags=meddling("stdout", "EIO", hang_up))
+            mark.touch()
+            client.type("x")
+            self.assert_goodbye(partner)
+            partner.close()
+            self.assertEqual(client.status(), 128 + signal.SIGHUP)
+
     def test_sigquit_is_obeyed_as_the_other_signals(self) -> None:
         for program, partner, status in (
             (*self.client_at_turn(), 128 + signal.SIGQUIT), (*self.server_at_turn(), 0),

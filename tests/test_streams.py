@@ -98,6 +98,8 @@ class CommandLine(ChatTest):
         self.refused(f"127.0.0.1 port {free}: Connection refused; check", CLIENT, "127.0.0.1", free)
         self.refused("check", CLIENT, "no.such.host.invalid", 1)
         self.refused("check", CLIENT, "x" * 64 + ".invalid", 1)
+        self.refused("port 1: (?!it is not the name of)[^\n]*; check", CLIENT, "b\u00fccher.invalid", 1)
+        self.refused("port 1: it is not the name of a host; check", CLIENT, "\u00fc..invalid", 1)
 
     def test_the_default_listens_on_127_0_0_1_only(self) -> None:
         _, port = self.server()
