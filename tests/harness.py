@@ -56,10 +56,11 @@ NO_CHATSERVE = "is no chatserve"
 BROKE = "broke a rule: "
 NO_USERNAME = "is no username"
 TOO_FAR_AHEAD = f"over {UNREAD_LONGEST // 1024} KiB"
-TOO_LONG = rf"\d+ characters, {MESSAGE_LONGEST} at most"
+TOO_LONG = rf"\d+ characters, {MESSAGE_LONGEST} at most\r?\n"
 NOT_SENT = "not sent: "
 NO_TURN = NOT_SENT + "it is the turn of "
 NOT_PICKED_UP = NOT_SENT + "you have not been picked up"
+NO_NAME_YET = NOT_SENT + "no username has come yet\r?\n"
 BLANK = NOT_SENT + "nothing but white space"
 
 # What is typed at a terminal.

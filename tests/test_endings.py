@@ -11,7 +11,7 @@ import unittest
 
 from harness import (
     BACKSPACE, CLIENT, CONNECTED, CTRL_C, CTRL_D, CTRL_U, ENTER, MARKS,
-    GOODBYE_SECONDS, GREETING, IN_QUEUE, LOST, MESSAGE_LONGEST, NOT_SENT, NOTICED_SECONDS, ON_PYPY, PAUSE_SECONDS,
+    GOODBYE_SECONDS, GREETING, IN_QUEUE, LOST, MESSAGE_LONGEST, NO_NAME_YET, NOTICED_SECONDS, ON_PYPY, PAUSE_SECONDS,
     QUIT, SERVER, UNREAD_LONGEST, ChatTest, Patience, Partner, Program, TerminalTest, main,
 )  # fmt: skip
 
@@ -48,7 +48,7 @@ class Quit(TerminalTest):
         silent = self.partner(port)
         server.at().expect(CONNECTED)
         server.type("who are you?" + ENTER)
-        server.at().expect(NOT_SENT + "no username has come yet")
+        server.at().expect(NO_NAME_YET)
         self.type_and_see(server, CTRL_U, "")
         server.type(f" {QUIT}" + ENTER)
         silent.line()

@@ -47,9 +47,10 @@ class CommandLine(ChatTest):
             program.err.expect(r"\* [^\n]* port 65535\b")
 
     def test_help_tells_how_a_conversation_goes(self) -> None:
-        for script in (SERVER, CLIENT):
+        for script, arguments in ((SERVER, r"\[--host HOST\] PORT"), (CLIENT, "HOST PORT")):
             status, out, _ = self.run_script(script, "--help")
             self.assertEqual(status, 0)
+            self.assertRegex(out, rf"\Ausage: {script.name} \[-h\] {arguments}\n")
             self.assertIn(QUIT, out)
             self.assertIn("username", out)
 

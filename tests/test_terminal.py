@@ -16,7 +16,7 @@ from typing import Iterator
 
 from harness import (
     BACKSPACE, BLANK, BROKE, CLIENT, CTRL_C, CTRL_D, CTRL_Q, CTRL_S, CTRL_U, CTRL_Z, END, ENTER, ERASE, ESCAPE, HOME, IN_QUEUE,
-    LEFT, MESSAGE_LONGEST, NO_MARKS, NO_TURN, NOT_PICKED_UP, NOT_SENT, PASTE_START, PASTE_END, PAUSE_SECONDS, QUIT, RIGHT, SERVER, TOO_LONG,
+    LEFT, MESSAGE_LONGEST, NO_MARKS, NO_NAME_YET, NO_TURN, NOT_PICKED_UP, NOT_SENT, PASTE_START, PASTE_END, PAUSE_SECONDS, QUIT, RIGHT, SERVER, TOO_LONG,
     UNREAD_LONGEST, UP, USERNAME_LONGEST, WAITING, Partner, Patience, Program, TerminalTest, main, on_linux, processor_seconds, unread,
 )  # fmt: skip
 
@@ -352,7 +352,7 @@ class Enter(TerminalTest):
         partner.line()
         server.wait_for_row("")  # what was typed to nobody is dropped
         server.type("who are you?" + ENTER)
-        server.at().expect(NOT_SENT + "no username has come yet")
+        server.at().expect(NO_NAME_YET)
         server.wait_for_row("who are you?")
 
     def test_quit_and_ctrl_d_end_a_conversation_at_any_time(self) -> None:
