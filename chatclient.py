@@ -110,7 +110,7 @@ def introduce(person: Person, peer: Peer) -> str:
     except Ended as end:
         if end.farewell or peer.gone == "quit":  # this side ended it, or a chatserve
             raise
-        hint = "perhaps no chatserve is there, but a tunnel with nothing behind it"
+        hint = "perhaps it was closed, or is no chatserve, but a tunnel with nothing behind it"
         raise Ended(f"{end.notice} before it picked you up; {hint}") from None
     if not greeting.startswith(SERVER_LINE_START):
         raise Ended(f"{peer.name} is no chatserve, it says: {greeting[:MESSAGE_CHARACTERS]}")
