@@ -3,8 +3,8 @@
 
     python3 chatclient.py HOST PORT
 
-At a terminal the line that is being typed stands in the last row of the screen, here called the
-row. A line that cannot be sent stays in it.
+At a terminal the line that is being typed is in the last row of the screen. It is called the row
+below. A line that cannot be sent stays in it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     Waitables = List[Union[int, socket.socket]]  # for select(): descriptors and sockets
 
-# Not the docstring, which `python3 -OO` drops.
+# The docstring will not do: `python3 -OO` drops it.
 HELP = """Connect to a chatserve, and chat with the person there, in turns. Once picked up, give a
 username; then each side sends a line after the other, you first. The line \\quit, typed at any
 time, ends the conversation, and so does Ctrl-D."""
@@ -53,7 +53,7 @@ def main() -> int:
     port = parser.port_number(args.port, lowest=1)
     where = place(args.host, port)
     try:
-        person = Person()  # first, as it opens what is closed of 0, 1, 2: no socket may get these
+        person = Person()  # first: it opens descriptors 0, 1, 2 if closed, so no socket gets them
         sock = connect(args.host, port)
     except TIMEOUT_ERRORS as error:
         cannot(f"connect to {where}: {why(error)}; it may be busy: try again later")
@@ -72,21 +72,22 @@ def main() -> int:
 
 def connect(host: str, port: int) -> socket.socket:
     """Return a connection to the first address of a host that takes one. If none does, raise the
-    OSError that tells most: refused, then timed out, then any other. Raise UnicodeError if a host
-    cannot have that name."""
+    most telling OSError: refused, then timed out, then any other. Raise UnicodeError if it is not a
+    possible name of a host."""
     failures = []
     for family, *_, address in addresses(host, port):
         try:
             return connect_to(family, address)
         except OSError as error:
             failures.append(error)
-    kinds = (ConnectionRefusedError, TIMEOUT_ERRORS)  # the first counts most, any other least
+    kinds = (ConnectionRefusedError, TIMEOUT_ERRORS)
+    # The key of a refusal is [True, False], which is the greatest.
     raise max(failures, key=lambda error: [isinstance(error, kind) for kind in kinds])
 
 
 def connect_to(family: int, address: tuple[Any, ...]) -> socket.socket:
     """Return a connection to one address, or raise OSError. Once it is connected, the signals
-    that end a program are blocked until `with person` can answer them with a goodbye."""
+    that end a program are blocked until `with person`, from which on they lead to a goodbye."""
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.settimeout(CONNECT_SECONDS)
@@ -108,7 +109,7 @@ def introduce(person: Person, peer: Peer) -> str:
     try:
         greeting = hear(person, peer, "you have not been picked up yet")
     except Ended as end:
-        if end.farewell or peer.gone == "quit":  # this side ended it, or a chatserve
+        if end.farewell or peer.gone == "quit":  # this side ended it, or a chatserve did
             raise
         hint = "perhaps it was closed, or is no chatserve, but a tunnel with nothing behind it"
         raise Ended(f"{end.notice} before it picked you up; {hint}") from None
@@ -126,8 +127,8 @@ def introduce(person: Person, peer: Peer) -> str:
 # ==== copied alone to another machine. Change both; a test names the first line that differs.
 
 QUIT = "\\quit"  # the line that ends a conversation, from either side
-SERVER_LINE_START = "chatserve"  # a greeting starts with it, and the refusal of a username
-SERVER_NAME = "server"  # of the person there
+SERVER_LINE_START = "chatserve"  # greetings, and refusals of a username, start with it
+SERVER_NAME = "server"  # the name of the person there
 USERNAME_CHARACTERS = 10  # at most
 USERNAME_RULE = f"1 to {USERNAME_CHARACTERS} characters, no white space, not '{SERVER_NAME}'"
 USERNAME_SECONDS = 120  # from the greeting to the end of the username's line
@@ -141,7 +142,7 @@ def take_turns(person: Person, peer: Peer, name: str) -> NoReturn:
     `name` is the person's."""
     while True:
         text = ask(person, peer, f"{name}> ", message_fault)
-        if person.has_row:  # where arrow up brings it back
+        if person.has_row:  # arrow up brings it back there
             person.row.remember(text)
         say(person, peer, text)
         hear_message(person, peer)
@@ -153,15 +154,15 @@ def hear_message(person: Person, peer: Peer) -> None:
 
 
 def ask(person: Person, peer: Peer, prompt: str, find_fault: Callable[[str], str]) -> str:
-    """Return the next typed line in which `find_fault` finds no fault: it returns "". Raise Ended
-    if the conversation ends first."""
+    """Return the next typed line for which `find_fault` returns "", which means no fault. Raise
+    Ended if the conversation ends first."""
     person.prompt = prompt  # until the line is finished
     while True:
         while peer.gone:  # show what is left; after that, peer.take_line() raises Ended
             show(person, peer, peer.take_line())
         line = take_typed_line(person)
         if line is None:
-            # A terminal is always read; a pipe only with KEYBOARD, so only at one's own turn.
+            # KEYBOARD is for a pipe, read only at one's own turn. A terminal is always read.
             person.wait([peer.sock, KEYBOARD], [], FOREVER)
             peer.receive()
             if len(peer.received) > AHEAD_BYTES:
@@ -173,7 +174,7 @@ def ask(person: Person, peer: Peer, prompt: str, find_fault: Callable[[str], str
             person.finish_line()
             return line
         if person.at_terminal:
-            person.notice(f"not sent: {wrong}")  # in the row it stays, to be edited
+            person.notice(f"not sent: {wrong}")  # it stays in the row, to be edited
         elif line.strip():  # else it is skipped: white space from a pipe
             raise Ended(f"you broke a rule: {wrong}", farewell=QUIT)
 
@@ -189,12 +190,12 @@ def say(person: Person, peer: Peer, line: str) -> None:
 
 def hear(person: Person, peer: Peer, why_not_sent: str, seconds: float = FOREVER) -> str:
     """Return the peer's next line. Raise Ended if none can come any more, and TimeoutError if it
-    has not come within so many seconds. What the person types meanwhile is refused, for the reason
-    `why_not_sent`. After a longer wait the bell rings."""
+    has not come within so many seconds. Lines typed meanwhile are refused, and `why_not_sent` is
+    the reason shown. After a longer wait the bell rings."""
     began = time.monotonic()
     deadline = began + seconds
     while not peer.has_line():
-        if time.monotonic() > deadline:  # bytes that come slowly keep wait() from raising it
+        if time.monotonic() > deadline:  # wait() does not raise it while bytes keep coming
             raise TimeoutError
         person.wait([peer.sock], [], deadline)
         peer.receive()
@@ -223,8 +224,8 @@ def take_typed_line(person: Person) -> str | None:
 
 
 def refuse_lines(person: Person, reason: str) -> None:
-    """Tell a person at a terminal that what was typed out of turn is not sent, and why. Raise Ended
-    if it is `\\quit`."""
+    """At a terminal, tell the person that lines typed out of turn are not sent, and why. Raise
+    Ended if one is `\\quit`."""
     while person.at_terminal and take_typed_line(person) is not None:
         person.notice(f"not sent: {reason}")
 
@@ -238,8 +239,8 @@ def close(person: Person, peer: Peer, end: Ended) -> None:
 
 class Ended(Exception):
     """The conversation is over. `notice` tells who ended it, and how; `farewell` is the last line
-    that the peer is still to be sent, "" for none; `status` is the client's exit status: over 128
-    if a signal ended the program. (The server's is made of it.)"""
+    to send to the peer, "" for none, as when the peer ended it; `status` is the client's exit
+    status: over 128 if a signal ended the program. (The server derives its own from it.)"""
 
     def __init__(self, notice: str, farewell: str = "", status: int = 1) -> None:
         self.notice = notice
@@ -251,33 +252,33 @@ AHEAD_BYTES = 64 * 1024  # at most: lines that wait for their turn, or one line 
 GOODBYE_SECONDS = 1.0  # for the last line to arrive, at most
 SOCKET_OPTIONS = {
     "SO_OOBINLINE": 1,  # on: telnet's urgent data is received in its place (RFC 854, Synch)
-    # So that a host that vanished is given up in a minute (tcp(7)):
+    # These give up a host that has vanished within a minute (tcp(7)):
     "SO_KEEPALIVE": 1,  # on
-    "TCP_KEEPIDLE": 30,  # seconds without a word from it, after which it is asked
+    "TCP_KEEPIDLE": 30,  # seconds of silence, after which it is asked
     "TCP_KEEPINTVL": 10,  # seconds from one question to the next
     "TCP_KEEPCNT": 3,  # questions without an answer
     "TCP_USER_TIMEOUT": 60_000,  # milliseconds for it to confirm what was sent
 }
-# The line that ends a conversation, or one in which telnet's Ctrl-C came (IAC IP; RFC 854).
+# A line `\\quit`, or a whole line with telnet's Ctrl-C in it (IAC IP; RFC 854).
 QUIT_LINE = re.compile(rb"^(\\quit\r?\n|.*\xff\xf4)", re.MULTILINE)
 # Telnet's other commands: an option, a subnegotiation (which is short), or a command of two bytes
-# (IP, which is 244, is left for QUIT_LINE).
+# (but not IP, which is 244 and is left for QUIT_LINE).
 TELNET = re.compile(
     rb"\xff([\xfb-\xfe].|\xfa([^\xff]|\xff\xff){0,500}\xff\xf0|[\xec-\xf3\xf5-\xf9\xff])", re.DOTALL
 )
-# A subnegotiation of which the end has not come yet. A newline in it ends no line.
+# A subnegotiation whose end has not come yet. A newline in it ends no line.
 UNFINISHED_TELNET = re.compile(rb"\xff\xfa([^\xff]|\xff\xff){0,500}\xff?\Z")
 
 
 class Peer:
-    """The other side of one connection. Nothing here waits, but `say_goodbye` for a second."""
+    """The other side of one connection. Only `say_goodbye` waits, for up to a second."""
 
     def __init__(self, sock: socket.socket, name: str) -> None:
         self.sock = sock
         self.name = name  # its address, until it has another
         self.received = b""  # what has come and was not taken yet
         self.unsent = b""  # what the connection has not taken yet
-        self.gone = ""  # how it ended, after what was received: "quit", "left", "was lost (...)"
+        self.gone = ""  # how the peer ended, once it has: "quit", "left", "was lost (...)"
         for option, value in SOCKET_OPTIONS.items():
             level = socket.IPPROTO_TCP if option.startswith("TCP") else socket.SOL_SOCKET
             with contextlib.suppress(AttributeError, OSError):  # a system may not have the option
@@ -286,7 +287,8 @@ class Peer:
     def has_line(self) -> bool:
         """Tell whether take_line() has something: a line, one too long to wait for, or the end."""
         too_long = len(self.received) > AHEAD_BYTES
-        return bool(self.gone) or too_long or b"\n" in UNFINISHED_TELNET.sub(b"", self.received)
+        text = UNFINISHED_TELNET.sub(b"", self.received)
+        return bool(self.gone) or too_long or b"\n" in text
 
     def take_line(self) -> str:
         """Return the next line, or what there is of it. Raise Ended if nothing is left."""
@@ -309,7 +311,7 @@ class Peer:
             self.gone = f"was lost ({why(error)})"
         if not data:
             self.gone = self.gone or "left"  # unless it was lost, here or in send()
-        # A telnet command whose rest has not come stays until it has.
+        # IAC IP stays for the search below, and a command stays until its rest has come.
         self.received = TELNET.sub(b"", self.received + data)
         # The last line may lack its newline.
         if end := QUIT_LINE.search(self.received + (b"\n" if self.gone else b"")):
@@ -330,7 +332,7 @@ class Peer:
 
     def say_goodbye(self, farewell: str) -> None:
         """Send the last line, if there is one, and read until the peer has closed too: to close
-        with something unread is a reset, which may overtake the line (RFC 1122, 4.2.2.13)."""
+        with unread data sends a reset, which may overtake the line (RFC 1122, 4.2.2.13)."""
         deadline = time.monotonic() + GOODBYE_SECONDS
         with contextlib.suppress(OSError), self.sock:  # the peer is gone, or does not read
             if farewell:
@@ -346,17 +348,17 @@ class Peer:
 
 KEYBOARD, STDOUT, STDERR = 0, 1, 2  # descriptors
 READ_BYTES = 4096  # at once
-PIPED_CHARACTERS = 64 * 1024  # no more are kept of a piped line, which may have no end
+PIPED_CHARACTERS = 64 * 1024  # kept of a piped line, which may be endless; it is no message
 STUCK_SECONDS = 0.1  # to wait for a slow reader of stdout or stderr, when the program has to end
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-SIGNAL_STATUS = 128  # and the signal's number: the exit status of what a signal ended
+SIGNAL_STATUS = 128  # plus the number of a signal: the exit status after it
 ERASE = "\r\x1b[K"  # the row of the cursor (ECMA-48, EL)
 MARK_PASTES, MARK_NO_PASTES = "\x1b[?2004h", "\x1b[?2004l"  # with PASTE_START and PASTE_END (xterm)
 
 
 class Person:
-    """The person here: keyboard, screen, the terminal's modes, signals, and the one place that
-    waits, `wait_once`. (Only `Peer.say_goodbye` waits elsewhere.)
+    """The person here: keyboard, screen, the terminal's modes, signals, and `wait_once`, the only
+    place that waits, besides `Peer.say_goodbye`.
 
     A signal only writes its number into a pipe (signal.set_wakeup_fd). That ends the wait, and what
     the signal asks for is done then. So no signal interrupts anything halfway.
@@ -372,18 +374,18 @@ class Person:
         os.set_blocking(self.signal_pipe, False)
         os.set_blocking(signals_in, False)
         signal.set_wakeup_fd(signals_in, warn_on_full_buffer=False)
-        self.signals: set[int] = set()  # that have come, and are still to be obeyed
+        self.signals: set[int] = set()  # that have come and are not yet obeyed
         self.encodings = [stream.encoding if stream else "utf-8" for stream in streams]
         self.decoder = codecs.getincrementaldecoder(self.encodings[KEYBOARD])("replace")
         self.at_terminal = os.isatty(KEYBOARD)
         knows_escapes = os.environ.get("TERM", "") not in ("", "dumb")
-        # Whether there can be a row. Whether it is on the screen now, shows_row() tells.
+        # Whether there can be a row. shows_row() tells whether it is on the screen now.
         self.has_row = self.at_terminal and os.isatty(STDOUT) and knows_escapes
         self.row = Row()
         self.typed = ""  # where there is no row
         self.prompt = ""  # at one's own turn
-        self.modes_found: list[Any] = []  # the terminal's before take_terminal(); [] if not taken
-        self.must_end: Ended | None = None  # why the program has to end, once it has to
+        self.modes_found: list[Any] = []  # those before take_terminal(); [] if not taken
+        self.must_end: Ended | None = None  # why the program has to end; None if it need not
 
     def __enter__(self) -> None:
         """From now on signals are only noted, and the terminal passes on keys."""
@@ -397,24 +399,24 @@ class Person:
 
     def __exit__(self, *_: object) -> None:
         """Give the terminal back. From now on signals change nothing, not even the exit status."""
-        self.must_end = self.must_end or Ended("")  # so that write() gives up on a slow reader
+        self.must_end = self.must_end or Ended("")  # write() then waits only STUCK_SECONDS
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
         self.leave_terminal()
         self.forget_typed()  # so that a shell does not get it
 
     def take_terminal(self) -> None:
-        """Have the terminal pass on keys, without echo. In the background, stop instead: after the
-        SIGCONT that continues the process, obey_signals() calls this again."""
+        """Have the terminal pass on keys, without echo. In the background, stop instead; once it is
+        continued, obey_signals() sees the SIGCONT, and calls this."""
         if self.has_row and in_background():
             self.stop()
         elif self.has_row:
             with contextlib.suppress(termios.error):  # the terminal has hung up
-                # After a SIGSTOP, before which leave_terminal() was not called, it has our modes.
+                # A SIGSTOP lets nobody call leave_terminal(): the terminal may have our modes.
                 found = self.modes_found or termios.tcgetattr(KEYBOARD)
                 modes = termios.tcgetattr(KEYBOARD)  # a list of its own, to be changed
                 modes[0] &= ~(termios.IXON | termios.ICRNL)  # iflag (termios(3))
                 modes[3] &= ~(termios.ICANON | termios.ECHO | termios.IEXTEN)  # lflag
-                # Else Ctrl-C would drop keys that select() has reported, and read() would wait.
+                # Else Ctrl-C drops keys that select() has reported, and then read() waits.
                 modes[3] |= termios.NOFLSH
                 modes[6][termios.VMIN] = 1  # cc: a read() has to wait for one key, not for more
                 termios.tcsetattr(KEYBOARD, termios.TCSANOW, modes)
@@ -430,13 +432,14 @@ class Person:
             self.write(STDOUT, ERASE + MARK_NO_PASTES)
 
     def stop(self) -> None:
-        """Stop the process, and those started with it, as Ctrl-Z does, if there is still a reason:
-        a SIGTSTP, or that it is in the background. The kernel does not stop it if nobody could
-        continue it (setpgid(2), orphaned)."""
-        handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-        # SIGTSTP is blocked, and sent; then the reason is looked at; the stop is the unblocking. A
-        # SIGCONT in between, the shell's or the one below, cancels the SIGTSTP (POSIX, 2.4.1). In
-        # another order a SIGCONT that comes just before the stop would be lost: no other follows.
+        """Stop the process, and those started with it, as Ctrl-Z does, unless the reason has gone:
+        a SIGTSTP, or being in the background. The kernel does not stop it if nobody could continue
+        it (setpgid(2), orphaned)."""
+        handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)  # the one sent here is not noted
+        # Block and send SIGTSTP; then check the reason; then unblock it, which stops the process. A
+        # SIGCONT meanwhile, the shell's or the one sent below, cancels the SIGTSTP that is blocked
+        # (POSIX, 2.4.1). If the check came first, a SIGCONT right after it would change nothing,
+        # and nobody would continue the process.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTSTP])
         os.killpg(os.getpgrp(), signal.SIGTSTP)
         self.read_signals()
@@ -447,28 +450,28 @@ class Person:
         self.read_signals()
 
     def read_signals(self) -> None:
-        """Read which signals have come. If one of them ends the program, note that, and let the
-        terminal stop it no more."""
+        """Read which signals have come. If one of them ends the program, note that; the terminal
+        may then not stop it any more."""
         with contextlib.suppress(OSError):
             for signum in os.read(self.signal_pipe, READ_BYTES):
                 self.signals.add(signum)
                 if signum == signal.SIGCONT:  # it was sent to undo the stop
                     self.signals.discard(signal.SIGTSTP)
         ending = self.signals.intersection(ENDING_SIGNALS)
-        if ending and not self.must_end:  # of several at once nobody knows the order
+        if ending and not self.must_end:  # the order of several at once is unknown
             self.must_end = Ended("you quit", QUIT, SIGNAL_STATUS + min(ending))
             signal.signal(signal.SIGTTIN, signal.SIG_IGN)
             signal.signal(signal.SIGTTOU, signal.SIG_IGN)
 
     def obey_signals(self) -> None:
-        """Do what the signals ask for that have come, unless the program has to end."""
+        """Do what the signals that have come ask for, unless the program has to end."""
         if signal.SIGTSTP in self.signals and not self.must_end:
             self.read_keyboard()  # so that the shell does not get it
-            self.row.take_back()  # an Enter may be later than Ctrl-Z, which is not among the keys
+            self.row.take_back()  # an Enter after Ctrl-Z: signals and keys have no common order
             self.leave_terminal()
             self.stop()
         signals, self.signals = self.signals, set()
-        # A SIGTSTP that is left did not stop the process (see stop()). A SIGCONT removes it.
+        # SIGCONT: it was continued. SIGTSTP: stop() could not stop it, else SIGCONT had removed it.
         if signals & {signal.SIGTSTP, signal.SIGCONT} and not self.must_end:
             self.take_terminal()
 
@@ -492,7 +495,7 @@ class Person:
             ready, writable, _ = select.select([self.signal_pipe, *readers], writers, [], timeout)
         except (OSError, ValueError) as error:  # ValueError: a descriptor beyond 1023
             self.cannot_go_on(f"cannot wait any longer: {why(error)}")
-            return writers  # as if they were ready: write() calls this for that notice, too
+            return writers  # as if they were ready: else write() could not show that very notice
         if self.signal_pipe in ready:
             ready.remove(self.signal_pipe)
             self.read_signals()
@@ -507,12 +510,12 @@ class Person:
             readers = [*readers, KEYBOARD]
         while True:
             self.obey_signals()
-            has_line = self.row.read_keys() or "\n" in self.typed
-            self.draw()  # after read_keys(), which may change the row
+            has_line = self.row.press_keys() or "\n" in self.typed
+            self.draw()  # after press_keys(), which may change the row
             self.raise_if_must_end()
             if has_line and KEYBOARD in readers:
                 return False
-            if self.signals:  # they were read while the row was drawn
+            if self.signals:  # they were read by draw(), or by a stop() above
                 continue
             seconds = max(0.0, deadline - time.monotonic())
             ready = self.wait_once(readers, writers, seconds)
@@ -528,7 +531,7 @@ class Person:
         """Read once what was typed, if anything was."""
         if in_background():  # where read() would stop the process, too, or fail
             self.stop()
-        # Maybe nothing can be read: obey_signals() did not look, and a shell reads during a stop.
+        # Maybe nothing is there: obey_signals() did no select(), and a shell reads during a stop().
         if KEYBOARD not in self.wait_once([KEYBOARD], [], 0):
             return
         try:
@@ -537,8 +540,8 @@ class Person:
         except BlockingIOError:  # another process has set it non-blocking, and was faster
             return
         except (OSError, UnicodeError):
-            # It is closed, has hung up, is for writing only, or in the background. Or what was read
-            # is one of few things that "replace" cannot replace: UTF-16 without a byte order mark.
+            # The keyboard is closed, hung up, for writing only, or in the background. Or there is
+            # something that "replace" cannot replace: UTF-16 without a byte order mark.
             data, text = b"", ""
             self.at_terminal = False
         if self.has_row:
@@ -625,13 +628,13 @@ ENTER, PASTE_START, PASTE_END, ESCAPE = "\r", "\x1b[200~", "\x1b[201~", "\x1b"
 BACKSPACE, DELETE = "\x7f", "\x1b[3~"
 CTRL_D, CTRL_K, CTRL_U, CTRL_W = "\x04", "\x0b", "\x15", "\x17"
 UP, DOWN, RIGHT, LEFT, END, HOME = "\x1b[A", "\x1b[B", "\x1b[C", "\x1b[D", "\x1b[F", "\x1b[H"
-# Other codes of these keys. A terminal may send ESC O (SS3) in place of ESC [ (CSI). An ESC before
-# the end of a paste belongs to what is pasted.
+# Other codes of these keys. A terminal may send ESC O (SS3) in place of ESC [ (CSI).
 CODES = {
     **{key.replace("[", "O"): key for key in (UP, DOWN, RIGHT, LEFT, END, HOME)},
     "\x10": UP, "\x0e": DOWN, "\x06": RIGHT, "\x02": LEFT, "\x08": BACKSPACE,
     "\x05": END, "\x1b[4~": END, "\x1b[8~": END, "\x01": HOME, "\x1b[1~": HOME, "\x1b[7~": HOME,
-    "\n": ENTER, "\r\n": ENTER, "\x1bOM": ENTER, "\x1b\x1b[201~": PASTE_END,
+    "\n": ENTER, "\r\n": ENTER, "\x1bOM": ENTER,
+    "\x1b\x1b[201~": PASTE_END,  # the first ESC was pasted
 }  # fmt: skip
 # What each key makes of the text before the cursor and the text behind it.
 EDITS: dict[str, Callable[[str, str], tuple[str, str]]] = {
@@ -646,14 +649,14 @@ EDITS: dict[str, Callable[[str, str], tuple[str, str]]] = {
     CTRL_W: lambda before, behind: (before[: before.rstrip(" ").rfind(" ") + 1], behind),
 }
 EDITS[CTRL_D] = EDITS[DELETE]  # where there is no text, it is the end of the input
-# What was read is cut into characters and keys (ECMA-48, 5.4; xterm). A control character breaks a
-# key off. A key that is cut by the end of what was read is unfinished: its rest is waited for. Two
-# have no rest: ESC P alone is Alt-P (so the + in `unfinished`), and CSI up to a $ is a key of
-# rxvt (so no $ in `unfinished`).
+# What was read is cut into characters and keys (ECMA-48, 5.4; xterm). A control character ends a
+# CSI, an SS3 or a string early. `unfinished` is a key that is cut by the end of what was read; its
+# rest is waited for. Not so after ESC P, which alone is Alt-P (hence the + behind it), nor after
+# CSI and $, a key of rxvt (hence [ -#%-/], which is [ -/] without the $).
 KEY = re.compile(
     r"(?P<characters>[^\x00-\x1f\x7f]+)"
     r"|(?P<unfinished>\x1b(\[M[^\x00-\x1f]{0,2}|\x1b?\[\[?[0-?]*[ -#%-/]*|\x1b?O[0-?]*"
-    r"|[P\]X^_][^\x00-\x1f]+\x1b?|\x1b)?\Z)"  # the beginnings of the next four; ESC; ESC ESC
+    r"|[P\]X^_][^\x00-\x1f]+\x1b?|\x1b)?\Z)"  # a start of one of the next four lines
     r"|\x1b\[M[^\x00-\x1f]{3}"  # a report of the mouse
     r"|\x1b\x1b?\[\[?[0-?]*(\$|[ -/]*[@-~]?)"  # CSI; with Alt; of a function key (Linux, rxvt)
     r"|\x1b\x1b?O[0-?]*[@-~]?"  # SS3; with Alt
@@ -672,9 +675,9 @@ class Row:
         self.before = ""  # the text before the cursor
         self.behind = ""  # and behind it
         self.entered: str | None = None  # the line, from its Enter on, until it is taken
-        self.unread = ""  # keys behind that Enter, or the start of a key whose rest has not come
+        self.unread = ""  # keys behind that Enter, or an unfinished key
         self.last = ""  # the last character that was read, as CR LF may come in two parts
-        self.pasting = False  # whether the end of a paste has not come
+        self.pasting = False  # whether a paste is still going on
         self.history = [""]  # the messages, oldest first; and last, what is half typed
         self.place = 0  # the index in history of what is in the row
 
@@ -687,14 +690,14 @@ class Row:
             keys = keys[1:]
         elif keys in ("\r", "\n", "\r\n"):  # an Enter that comes alone was not pasted
             self.pasting = False
-        # An Esc that came alone is no Alt with the next key. But it may begin a sequence.
+        # An Esc that came alone does not make an Alt of the next key, but may begin a sequence.
         if self.unread == ESCAPE and not keys.startswith(("[", "O")):
             self.unread = ""
         self.last = keys[-1:]
         self.unread += keys
-        self.read_keys()
+        self.press_keys()
 
-    def read_keys(self) -> bool:
+    def press_keys(self) -> bool:
         """Do what the unread keys say, up to an Enter. Tell whether there has been one."""
         done = 0
         for key in KEY.finditer(self.unread):
@@ -739,18 +742,18 @@ class Row:
 
     def take_line(self) -> str | None:
         """Return the line that was entered, or None. Its text stays until it is cleared."""
-        self.read_keys()
+        self.press_keys()
         line, self.entered = self.entered, None
         return line
 
     def take_back(self) -> None:
         """Take back an Enter. Its line is half typed again, and the keys behind it are lost."""
-        if self.entered is not None:  # else a key whose rest has not come stays unread
+        if self.entered is not None:  # else `unread` is an unfinished key, which stays
             self.entered = None
             self.unread = ""
 
     def remember(self, message: str) -> None:
-        """Keep a message for arrow up. To be called while the row is empty."""
+        """Keep a message for arrow up. To be called after clear(): `place` is the last index."""
         self.history.insert(-1, message)
         self.place += 1
 
@@ -766,12 +769,12 @@ class Row:
 
     def drawing(self, prompt: str, columns: int) -> str:
         """Return what draws one row: the prompt, and the part of the text around the cursor. The
-        last column stays free, as there terminals differ in where the cursor stands."""
+        last column stays free: terminals put the cursor differently there."""
         prompt = beginning(prompt, columns - 5)
         room = columns - 1 - width(prompt)
-        kept = width(beginning(self.behind, room // 3))  # at most a third, for what is behind
-        before = beginning(self.before[::-1], room - kept)[::-1]
-        behind = beginning(self.behind, room - width(before))  # also what `before` leaves free
+        reserved = width(beginning(self.behind, room // 3))  # for the text behind, or more of it
+        before = beginning(self.before[::-1], room - reserved)[::-1]  # its end
+        behind = beginning(self.behind, room - width(before))  # all that is free now
         return f"{prompt}{before}" + (f"{SAVE_CURSOR}{behind}{RESTORE_CURSOR}" if behind else "")
 
 
@@ -779,8 +782,8 @@ class Parser(argparse.ArgumentParser):
     """A parser of the command line, with what both scripts need."""
 
     def print_help(self, file: object = None) -> None:
-        """Write the help to stdout. If that fails, exit: with 0 if stdout was closed at the start,
-        else with 1. (sys.stdout would try again at the exit, and Python would show the failure.)"""
+        """Write the help to stdout, not through sys.stdout, which would show a failure once more at
+        the exit. If it fails, exit with 1, or with 0 if stdout was closed: that is no error."""
         try:
             os.write(STDOUT, self.format_help().encode())
         except OSError:
@@ -793,7 +796,7 @@ class Parser(argparse.ArgumentParser):
         return int(text)
 
 
-# C0 but tab; DEL and C1; separators, bidirectional embeddings and overrides; and isolates.
+# C0 except tab; DEL and C1; separators, bidirectional embeddings and overrides; and isolates.
 UNSAFE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
@@ -823,8 +826,8 @@ def message_fault(text: str) -> str:
 
 
 def width(text: str) -> int:
-    """Return how many columns a text takes at most: terminals differ in emoji with a variation
-    selector (U+FE0F), and in joined ones."""
+    """Return how many columns a text takes at most: terminals disagree about emoji with a variation
+    selector (U+FE0F), and about joined ones."""
     wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
     # That selector counts, as it may make a character wide.
     marks = sum(unicodedata.category(char) in ("Mn", "Me") for char in text.replace("\ufe0f", "_"))
@@ -841,7 +844,7 @@ def beginning(text: str, columns: int) -> str:
 
 
 def place(host: str, port: int) -> str:
-    """Return what a notice calls a host and a port. An empty host can be seen."""
+    """Return what a notice calls a host and a port. An empty host is shown as ''."""
     return f"{host or repr('')} port {port}"
 
 
