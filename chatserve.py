@@ -261,7 +261,7 @@ SOCKET_OPTIONS = {
     "TCP_KEEPCNT": 3,  # questions without an answer
     "TCP_USER_TIMEOUT": 60_000,  # milliseconds for it to confirm what was sent
 }
-# A line `\\quit`, or a whole line with telnet's Ctrl-C in it (IAC IP; RFC 854).
+# A line `\quit`, or a whole line with telnet's Ctrl-C in it (IAC IP; RFC 854).
 QUIT_LINE = re.compile(rb"^(\\quit\r?\n|.*\xff\xf4)", re.MULTILINE)
 # Telnet's other commands: an option, a subnegotiation (which is short), or a command of two bytes
 # (but not IP, which is 244 and is left for QUIT_LINE).
@@ -652,9 +652,9 @@ EDITS: dict[str, Callable[[str, str], tuple[str, str]]] = {
 }
 EDITS[CTRL_D] = EDITS[DELETE]  # where there is no text, it is the end of the input
 # What was read is cut into characters and keys (ECMA-48, 5.4; xterm). A control character ends a
-# CSI, an SS3 or a string early. `unfinished` is a key that is cut by the end of what was read; its
-# rest is waited for. Not so after ESC P, which alone is Alt-P (hence the + behind it), nor after
-# CSI and $, a key of rxvt (hence [ -#%-/], which is [ -/] without the $).
+# CSI or an SS3 early. `unfinished` is a key that is cut by the end of what was read; its rest is
+# waited for. Not so after ESC P, which alone is Alt-P (hence the + behind it), nor after CSI and $,
+# a key of rxvt (hence [ -#%-/], which is [ -/] without the $).
 KEY = re.compile(
     r"(?P<characters>[^\x00-\x1f\x7f]+)"
     r"|(?P<unfinished>\x1b(\[M[^\x00-\x1f]{0,2}|\x1b?\[\[?[0-?]*[ -#%-/]*|\x1b?O[0-?]*"
