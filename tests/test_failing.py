@@ -149,13 +149,13 @@ class ServerFails(MeddlingTest):
         return heard
 
     def finish(self, server: Program) -> Outcome:
-        """Visit a server, and close it if it has not closed itself. What is meddled with then
-        is too late to count."""
+        """Visit a server, and close it if it has not closed itself. What is meddled with when it
+        waits again is too late to count."""
         heard, over = "", False
         port = self.port(server)
         if port:
             heard = self.visit(port)
-            over = self.comes(server.err, WAITING) and "meddled" not in server.err.so_far()
+            over = self.comes(server.err, WAITING)
             server.signal(signal.SIGINT)
         outcome = self.outcome(server, heard, b"accepted" in server.err.data)
         return outcome._replace(meddled=not over)
