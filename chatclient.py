@@ -238,9 +238,9 @@ def close(person: Person, peer: Peer, end: Ended) -> None:
 
 
 class Ended(Exception):
-    """The conversation is over. `notice` tells who ended it, and how; `farewell` is the last line
-    to send to the peer, "" for none, as when the peer ended it; `status` is the client's exit
-    status: over 128 if a signal ended the program. (The server derives its own from it.)"""
+    """The conversation is over, or the program. `notice` tells who ended it, and how; `farewell` is
+    the last line to send to the peer, "" for none, as when the peer ended it; `status` is the
+    client's exit status: over 128 if a signal ended the program. (The server derives its own.)"""
 
     def __init__(self, notice: str, farewell: str = "", status: int = 1) -> None:
         self.notice = notice
@@ -331,8 +331,9 @@ class Peer:
             self.receive()
 
     def say_goodbye(self, farewell: str) -> None:
-        """Send the last line, if there is one, and read until the peer has closed too: to close
-        with unread data sends a reset, which may overtake the line (RFC 1122, 4.2.2.13)."""
+        """Close the connection. If there is a last line, send it first, and read until the peer has
+        closed too: to close with unread data sends a reset, which may overtake the line (RFC 1122,
+        4.2.2.13)."""
         deadline = time.monotonic() + GOODBYE_SECONDS
         with contextlib.suppress(OSError), self.sock:  # the peer is gone, or does not read
             if farewell:
@@ -358,7 +359,7 @@ MARK_PASTES, MARK_NO_PASTES = "\x1b[?2004h", "\x1b[?2004l"  # with PASTE_START a
 
 class Person:
     """The person here: keyboard, screen, the terminal's modes, signals, and `wait_once`, the only
-    place that waits, besides `Peer.say_goodbye`.
+    place that waits, besides `Peer.say_goodbye` (and a stop).
 
     A signal only writes its number into a pipe (signal.set_wakeup_fd). That ends the wait, and what
     the signal asks for is done then. So no signal interrupts anything halfway.
@@ -411,7 +412,7 @@ class Person:
             self.stop()
         elif self.has_row:
             with contextlib.suppress(termios.error):  # the terminal has hung up
-                # A SIGSTOP lets nobody call leave_terminal(): the terminal may have our modes.
+                # After a SIGSTOP the terminal may still have our modes: those found before count.
                 found = self.modes_found or termios.tcgetattr(KEYBOARD)
                 modes = termios.tcgetattr(KEYBOARD)  # a list of its own, to be changed
                 modes[0] &= ~(termios.IXON | termios.ICRNL)  # iflag (termios(3))
@@ -432,9 +433,9 @@ class Person:
             self.write(STDOUT, ERASE + MARK_NO_PASTES)
 
     def stop(self) -> None:
-        """Stop the process, and those started with it, as Ctrl-Z does, unless the reason has gone:
-        a SIGTSTP, or being in the background. The kernel does not stop it if nobody could continue
-        it (setpgid(2), orphaned)."""
+        """Stop the process, and those started with it, as Ctrl-Z does, if there still is a reason:
+        a SIGTSTP that no SIGCONT has undone, or being in the background; and if the program need
+        not end. The kernel does not stop what nobody could continue (setpgid(2), orphaned)."""
         handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)  # the one sent here is not noted
         # Block and send SIGTSTP; then check the reason; then unblock it, which stops the process. A
         # SIGCONT meanwhile, the shell's or the one sent below, cancels the SIGTSTP that is blocked
@@ -466,8 +467,8 @@ class Person:
     def obey_signals(self) -> None:
         """Do what the signals that have come ask for, unless the program has to end."""
         if signal.SIGTSTP in self.signals and not self.must_end:
-            self.read_keyboard()  # so that the shell does not get it
-            self.row.take_back()  # an Enter after Ctrl-Z: signals and keys have no common order
+            self.read_keyboard()  # so that the shell does not get what was typed
+            self.row.take_back()  # an Enter may have come after Ctrl-Z: its line is not to be sent
             self.leave_terminal()
             self.stop()
         signals, self.signals = self.signals, set()
@@ -650,9 +651,10 @@ EDITS: dict[str, Callable[[str, str], tuple[str, str]]] = {
 }
 EDITS[CTRL_D] = EDITS[DELETE]  # where there is no text, it is the end of the input
 # What was read is cut into characters and keys (ECMA-48, 5.4; xterm). A control character ends a
-# CSI or an SS3 early. `unfinished` is a key that is cut by the end of what was read; its rest is
-# waited for. Not so after ESC P, which alone is Alt-P (hence the + behind it), nor after CSI and $,
-# a key of rxvt (hence [ -#%-/], which is [ -/] without the $).
+# CSI or an SS3 early; a string it makes an Alt key and text. `unfinished` is a key that is cut by
+# the end of what was read; its rest is waited for. Two are complete: ESC and one of P ] X ^ _
+# alone, an Alt key (hence the string has + there, not *), and CSI up to $, a key of rxvt (hence
+# [ -#%-/] has no $).
 KEY = re.compile(
     r"(?P<characters>[^\x00-\x1f\x7f]+)"
     r"|(?P<unfinished>\x1b(\[M[^\x00-\x1f]{0,2}|\x1b?\[\[?[0-?]*[ -#%-/]*|\x1b?O[0-?]*"
@@ -698,7 +700,8 @@ class Row:
         self.press_keys()
 
     def press_keys(self) -> bool:
-        """Do what the unread keys say, up to an Enter. Tell whether there has been one."""
+        """Do what the unread keys say, up to an Enter; those behind it wait until its line is
+        taken. Tell whether a line waits to be taken."""
         done = 0
         for key in KEY.finditer(self.unread):
             if self.entered is not None or key["unfinished"]:
@@ -748,7 +751,7 @@ class Row:
 
     def take_back(self) -> None:
         """Take back an Enter. Its line is half typed again, and the keys behind it are lost."""
-        if self.entered is not None:  # else `unread` is an unfinished key, which stays
+        if self.entered is not None:  # else what is unread stays, such as an unfinished key
             self.entered = None
             self.unread = ""
 
@@ -772,7 +775,7 @@ class Row:
         last column stays free: terminals put the cursor differently there."""
         prompt = beginning(prompt, columns - 5)
         room = columns - 1 - width(prompt)
-        reserved = width(beginning(self.behind, room // 3))  # for the text behind, or more of it
+        reserved = width(beginning(self.behind, room // 3))  # for the text behind, or more
         before = beginning(self.before[::-1], room - reserved)[::-1]  # its end
         behind = beginning(self.behind, room - width(before))  # all that is free now
         return f"{prompt}{before}" + (f"{SAVE_CURSOR}{behind}{RESTORE_CURSOR}" if behind else "")
