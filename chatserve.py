@@ -3,8 +3,8 @@
 
     python3 chatserve.py [--host HOST] PORT
 
-At a terminal the line that is being typed is in the last row of the screen. It is called the row
-below. A line that cannot be sent stays in it.
+At a terminal the line that is being typed is in the last row of the screen. The code calls it the
+row. A line that cannot be sent stays in it.
 """
 
 from __future__ import annotations
@@ -777,7 +777,7 @@ class Row:
         last column stays free: terminals put the cursor differently there."""
         prompt = beginning(prompt, columns - 5)
         room = columns - 1 - width(prompt)
-        reserved = width(beginning(self.behind, room // 3))  # for the text behind, or more
+        reserved = width(beginning(self.behind, room // 3))  # for what is behind; it may get more
         before = beginning(self.before[::-1], room - reserved)[::-1]  # its end
         behind = beginning(self.behind, room - width(before))  # all that is free now
         return f"{prompt}{before}" + (f"{SAVE_CURSOR}{behind}{RESTORE_CURSOR}" if behind else "")
