@@ -187,15 +187,15 @@ class Evening:
 
     def stop_and_continue(self, side: Side) -> None:
         """Ctrl-Z where no shell can continue it; or a while stopped by somebody else."""
+        shown = side.program.at()
+        shown.so_far()
+        shown.position = len(shown.data)
         if self.random.random() < 0.5:
-            shown = side.program.at()
-            shown.so_far()
-            shown.position = len(shown.data)
             side.program.type(CTRL_Z)
-            shown.expect(re.escape(MARKS))  # until then, the terminal's own line discipline has it
         else:
             side.program.freeze()
             side.program.signal(signal.SIGCONT)
+        shown.expect(re.escape(MARKS))  # until then, the terminal's own line discipline has the keys
         self.settle()
 
     def another_size(self, side: Side) -> None:
