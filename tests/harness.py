@@ -17,6 +17,7 @@ import pty
 import re
 import resource
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -640,6 +641,14 @@ class TerminalTest(ChatTest):
     def wait_until_there_is_unread(self, program: Program) -> None:
         """Wait until what was typed has arrived at a program that does not read it."""
         self.wait_for(lambda: unread(program.slave) > 0, lambda: "what was typed has arrived")
+
+    def bash(self) -> Program:
+        """Start bash, and wait for its prompt. Without it, the test is skipped."""
+        if not shutil.which("bash"):
+            self.skipTest("there is no bash here")
+        shell = self.start("bash", "--norc", "-i", terminal="in out err", env={"PS1": "$ "})
+        shell.at().expect(r"[$] ")
+        return shell
 
     def wait_until_stopped(self, shell: Program) -> None:
         """Wait until a shell tells that its job is stopped."""

@@ -44,6 +44,7 @@ PLACES: dict[str, tuple[Any, str]] = {
     "keyboard": (os, "read"), "stdout": (os, "write"), "stderr": (os, "write"),
     "tcgetattr": (termios, "tcgetattr"), "tcsetattr": (termios, "tcsetattr"), "tcflush": (termios, "tcflush"),
     "tcgetpgrp": (os, "tcgetpgrp"), "get_terminal_size": (os, "get_terminal_size"),
+    "killpg": (os, "killpg"),
 }  # fmt: skip
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pathlib
 import re
+import shlex
 import signal
+import sys
 import tempfile
 
-from harness import CTRL_BACKSLASH, ENTER, GREETING, QUIT, TerminalTest, main, unread
+from harness import CLIENT, CTRL_BACKSLASH, CTRL_Z, ENTER, GREETING, QUIT, TerminalTest, main, unread
 from meddling import ALWAYS, MeddlingTest, Outcome, Pair, meddling
 
 
@@ -52,6 +54,17 @@ class AtATerminal(MeddlingTest, TerminalTest):
         kinds = [(function, when) for function in ("tcsetattr", "select", "signal", "keyboard", "stdout")
                  for when in ("before", "after")]  # fmt: skip
         self.each_call(kinds, self.begin, self.finish, check)
+
+    def test_a_signal_between_ctrl_z_and_the_stop_ends_the_client_instead(self) -> None:
+        shell, listener = self.bash(), self.listener()
+        client = [sys.executable, *meddling("killpg", "before", "count == 1"), str(CLIENT), "127.0.0.1"]
+        shell.type(f"{' '.join(map(shlex.quote, client))} {listener.getsockname()[1]}; echo status $?.\r")
+        partner = self.accept(listener)
+        shell.at().expect("username> ")
+        shell.type(CTRL_Z)
+        self.assert_goodbye(partner)
+        partner.close()
+        shell.at().expect(rf"you quit\r\n(.|\r|\n)*status {128 + signal.SIGTERM}\.")
 
     def test_a_terminal_that_fails_is_done_without(self) -> None:
         for function, what in (

@@ -578,21 +578,14 @@ class CtrlZ(TerminalTest):
 
     @on_linux
     def test_a_client_that_is_started_in_the_background_does_not_wait_for_a_key_to_be_stopped(self) -> None:
-        if not shutil.which("bash"):
-            self.skipTest("there is no bash here")
-        shell = self.start("bash", "--norc", "-i", terminal="in out err", env={"PS1": "$ "})
-        shell.at().expect(r"[$] ")
+        shell = self.bash()
         shell.type(f"{sys.executable} -I {CLIENT} 127.0.0.1 {self.listener().getsockname()[1]} & echo number=$!.\r")
         client = int(shell.at().expect(r"number=(\d+)\.").group(1))
         status = pathlib.Path(f"/proc/{client}/stat")
         self.wait_for(lambda: ") T " in status.read_text(), lambda: "it is stopped")
 
     def test_fg_of_a_client_that_a_subshell_started_in_the_background(self) -> None:
-        if not shutil.which("bash"):
-            self.skipTest("there is no bash here")
-        listener = self.listener()
-        shell = self.start("bash", "--norc", "-i", terminal="in out err", env={"PS1": "$ "})
-        shell.at().expect(r"[$] ")
+        shell, listener = self.bash(), self.listener()
         shell.type(f"({sys.executable} -I {CLIENT} 127.0.0.1 {listener.getsockname()[1]}; true) &\r")
         self.wait_until_stopped(shell)
         shell.type("fg\r")
@@ -627,10 +620,7 @@ class CtrlZ(TerminalTest):
 
     def server_in_bash(self) -> tuple[Program, Partner]:
         """Return bash in whose foreground a server says goodbye to its client, and the client."""
-        if not shutil.which("bash"):
-            self.skipTest("there is no bash here")
-        shell = self.start("bash", "--norc", "-i", terminal="in out err", env={"PS1": "$ "})
-        shell.at().expect(r"[$] ")
+        shell = self.bash()
         shell.type(f"{sys.executable} -I {SERVER} 0\r")
         partner = self.visitor(shell.port())
         shell.at().expect("is alice")
