@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -47,12 +48,17 @@ class CommandLine(ChatTest):
             program.err.expect(r"\* [^\n]* port 65535\b")
 
     def test_help_tells_how_a_conversation_goes(self) -> None:
-        for script, arguments in ((SERVER, r"\[--host HOST\] PORT"), (CLIENT, "HOST PORT")):
+        for script, arguments, lines in (
+            (SERVER, r"\[--host HOST\] PORT", ("PORT  a number from 0 (any free port) to 65535", "--host HOST  where to listen (localhost)")),
+            (CLIENT, "HOST PORT", ("HOST  a name, an IPv4 or an IPv6 address", "PORT  a number from 1 to 65535")),
+        ):  # fmt: skip
             status, out, _ = self.run_script(script, "--help")
             self.assertEqual(status, 0)
             self.assertRegex(out, rf"\Ausage: {script.name} \[-h\] {arguments}\n")
             self.assertIn(QUIT, out)
             self.assertIn("username", out)
+            for line in lines:
+                self.assertIn(line, re.sub("  +", "  ", out))
 
     def test_help_that_cannot_be_written_is_one_failure_without_a_word(self) -> None:
         for script in (SERVER, CLIENT):
