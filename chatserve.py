@@ -85,11 +85,9 @@ def serve(person: Person, listener: socket.socket, where: str) -> NoReturn:
 def idle(person: Person, listeners: Waitables, seconds: float) -> None:
     """Wait until a client has come to a listener, or so many seconds have passed."""
     deadline = time.monotonic() + seconds
-    with contextlib.suppress(TimeoutError):
-        while not person.wait(listeners, [], deadline):
-            # The person has typed a line, or several.
-            while person.take_line() is not None:
-                person.notice("not sent: nobody is connected (Ctrl-C closes)")
+    while person.wait(listeners, [], deadline):
+        while person.take_line() is not None:  # there may be several
+            person.notice("not sent: nobody is connected (Ctrl-C closes)")
 
 
 def converse(person: Person, peer: Peer) -> None:
@@ -197,7 +195,7 @@ def hear(person: Person, peer: Peer, why_not_sent: str, seconds: float = FOREVER
     began = time.monotonic()
     deadline = began + seconds
     while not peer.has_line():
-        if time.monotonic() > deadline:  # wait() does not raise it while bytes keep coming
+        if time.monotonic() > deadline:
             raise TimeoutError
         person.wait([peer.sock], [], deadline)
         peer.receive()
@@ -505,10 +503,10 @@ class Person:
         return ready + writable
 
     def wait(self, readers: Waitables, writers: Waitables, deadline: float) -> bool:
-        """Wait until a socket can be read or written, and return True, or until the person has
-        typed a line, and return False. A terminal is read meanwhile, a pipe or a file only if
-        KEYBOARD is in `readers`. Raise TimeoutError at the deadline, a time.monotonic(), and Ended
-        if the program has to end."""
+        """Wait until the person has typed a line, and return True, or until a socket can be read or
+        written, or the deadline has come, a time.monotonic(), and return False. A terminal is read
+        meanwhile, a pipe or a file only if KEYBOARD is in `readers`. Raise Ended if the program has
+        to end."""
         if self.at_terminal and KEYBOARD not in readers:
             readers = [*readers, KEYBOARD]
         while True:
@@ -517,7 +515,7 @@ class Person:
             self.draw()  # after press_keys(), which may change the row
             self.raise_if_must_end()
             if has_line and KEYBOARD in readers:
-                return False
+                return True
             if self.signals:  # they were read by draw(), or by a stop() above
                 continue
             seconds = max(0.0, deadline - time.monotonic())
@@ -525,10 +523,8 @@ class Person:
             if KEYBOARD in ready:
                 ready.remove(KEYBOARD)
                 self.read_keyboard()
-            if ready:
-                return True
-            if seconds == 0:
-                raise TimeoutError
+            if ready or seconds == 0:
+                return False
 
     def read_keyboard(self) -> None:
         """Read once what was typed, if anything was."""
@@ -682,7 +678,7 @@ class Row:
         self.unread = ""  # keys behind that Enter, or an unfinished key
         self.last = ""  # the last character that was read, as CR LF may come in two parts
         self.pasting = False  # whether a paste is still going on
-        self.history = [""]  # the messages, oldest first; and last, what is half typed
+        self.history = [""]  # what is half typed; then the messages, newest first
         self.place = 0  # the index in history of what is in the row
 
     def text(self) -> str:
@@ -729,15 +725,15 @@ class Row:
         elif key == CTRL_D and not self.text():
             self.end()
         elif key in (UP, DOWN):
-            self.recall(self.place + (1 if key == DOWN else -1))
+            self.recall(self.place + (1 if key == UP else -1))
         elif key in EDITS:
             self.before, self.behind = EDITS[key](self.before, self.behind)
 
     def recall(self, place: int) -> None:
         """Call back a message, or what was half typed."""
         if 0 <= place < len(self.history):
-            if self.place == len(self.history) - 1:
-                self.history[-1] = self.text()
+            if self.place == 0:
+                self.history[0] = self.text()
             self.place = place
             self.before, self.behind = self.history[place], ""
 
@@ -758,14 +754,13 @@ class Row:
             self.unread = ""
 
     def remember(self, message: str) -> None:
-        """Keep a message for arrow up. To be called after clear(): `place` is the last index."""
-        self.history.insert(-1, message)
-        self.place += 1
+        """Keep a message for arrow up. To be called after clear(): then `place` is 0."""
+        self.history.insert(1, message)
 
     def clear(self) -> None:
         """Go on without text. Keys behind the last Enter still count."""
-        self.before = self.behind = self.history[-1] = ""
-        self.place = len(self.history) - 1
+        self.before = self.behind = ""
+        self.place = 0
 
     def forget(self) -> None:
         """Forget what was typed. The history stays, and so does `pasting`."""
@@ -883,10 +878,9 @@ def drop_unread() -> None:
 
 def in_background() -> bool:
     """Tell whether the terminal's keyboard belongs to other processes, such as the shell."""
-    try:
+    with contextlib.suppress(OSError):  # it is no terminal, or not that of this session
         return os.tcgetpgrp(KEYBOARD) != os.getpgrp()
-    except OSError:  # it is no terminal, or not that of this session
-        return False
+    return False
 
 
 if __name__ == "__main__":
