@@ -1,84 +1,60 @@
-"""Play a short conversation between the two scripts, and show both screens next to each other: once
-while both people type, and once at the end."""
+"""Play a short conversation between the two scripts, and show both screens next to each other."""
 
 from __future__ import annotations
 
 from itertools import zip_longest
 
-import harness
+from harness import CTRL_C, ChatTest, Program
 
-COLUMN = 60
-
-
-class Scene:
-    """Two people at two screens."""
-
-    def __init__(self) -> None:
-        self.server = harness.Program(harness.SERVER, 0, terminal="in out err", columns=COLUMN)
-        self.port = self.server.port()
-        self.client = harness.Program(
-            harness.CLIENT, "localhost", self.port, terminal="in out err", columns=COLUMN
-        )
-
-    def kill(self) -> None:
-        self.server.kill()
-        self.client.kill()
-
-    def say(self, program: harness.Program, name: str, text: str) -> None:
-        """Type a line when it is the turn of a person."""
-        program.wait_for_row(f"{name}>")
-        program.type(text + harness.ENTER)
-
-    def type_and_see(self, program: harness.Program, keys: str, row: str) -> None:
-        program.type(keys)
-        program.wait_for_row(row)
-
-    def show(self, title: str) -> None:
-        """Show both screens, with the cursor where it is."""
-        print(f"{title}\n")
-        left = [f"chatserve {self.port}", "-" * COLUMN, *self.rows(self.server)]
-        right = [f"chatclient localhost {self.port}", "-" * COLUMN, *self.rows(self.client)]
-        for one, other in zip_longest(left, right, fillvalue=""):
-            print(f"{one:{COLUMN}}  {other}".rstrip())
-        print()
-
-    def rows(self, program: harness.Program) -> list[str]:
-        """Return the rows of a screen; the cursor of a program that is running is a low line."""
-        rows = program.screen()
-        if program.process.poll() is not None:
-            return rows[:-1]
-        rows[-1] = f"{rows[-1]:{program.display.column}}_"
-        return rows
+COLUMNS = 60
 
 
-def play(scene: Scene) -> None:
-    server, client = scene.server, scene.client
-    scene.say(client, "username", "alice")
-    scene.say(client, "alice", "hello, is anybody there?")
-    scene.say(server, "server", "yes, hello alice!")
-    scene.say(client, "alice", "does naïve café ☕ come through?")
-    client.wait_for_row("")
-    scene.type_and_see(client, "a line for my next turn", "a line for my next turn")
-    server.wait_for_row("server>")
-    scene.type_and_see(server, "as you typed", "server> as you typed")
-    scene.show("While both people type:")
-    server.type(" it" + harness.ENTER)
-    client.wait_for_row("alice> a line for my next turn")
-    client.type(harness.ENTER)
-    scene.say(server, "server", "\\quit")
-    client.status()
-    server.wait_for_row("")
-    server.type(harness.CTRL_C)
-    server.status()
-    scene.show("At the end:")
+def show(title: str, bob: Program, alice: Program) -> None:
+    """Show both screens; the cursor is a low line."""
+    print(f"{title}\n\n{f'chatserve {bob.port}':{COLUMNS}}  chatclient localhost {bob.port}")
+    left, right = (
+        [*("".join(cells[at : at + COLUMNS]) for cells in screen.finished
+           for at in range(0, len(cells) or 1, COLUMNS)), screen.row("_")]  # fmt: skip
+        for screen in (bob.screen, alice.screen)
+    )
+    for one, other in zip_longest(["-" * COLUMNS, *left], ["-" * COLUMNS, *right], fillvalue=""):
+        print(f"{one:{COLUMNS}}  {other}".rstrip())
+    print()
+
+
+def play(stage: ChatTest) -> None:
+    bob = stage.server(terminal=True, columns=COLUMNS)
+    bob.row("(nobody is connected)")
+    alice = stage.client(bob, "localhost", terminal=True, columns=COLUMNS)
+    alice.row("username>")
+    bob.row("(no username yet)")
+    alice.enters("alice", "hello, is anybody there?")
+    bob.row("server>")
+    bob.types("yes, hel")
+    alice.row("(server's turn)")
+    alice.enters("does naïve café ☕ come through?")  # it waits
+    alice.types("I have so much to te")
+    alice.row("(server's turn) (1 waiting) I have so much to te")
+    show("While both people type:", bob, alice)
+    bob.enters("lo alice!")
+    bob.row("server>")
+    bob.enters("\\quit")
+    alice.row("(server quit) I have so much to te")
+    show("bob has quit, and alice was typing:", bob, alice)
+    alice.ends(0)
+    bob.row("(nobody is connected)")
+    bob.types(CTRL_C)
+    bob.ends(0)
+    show("At the end:", bob, alice)
 
 
 def main() -> None:
-    scene = Scene()
+    stage = ChatTest()
+    stage.setUp()
     try:
-        play(scene)
+        play(stage)
     finally:
-        scene.kill()
+        stage.doCleanups()
 
 
 if __name__ == "__main__":
