@@ -54,7 +54,7 @@ def main() -> int:
     sock.settimeout(None)
     with person:
         try:
-            status = converse(person, Peer(sock, f"the server on {where}"))
+            status = converse(person, Peer(sock, SERVER_NAME))
             person.obey()  # a signal may have come during the goodbye
         except ProgramEnded as end:
             tell_unsent(person)
@@ -81,8 +81,7 @@ def introduce(person: Person, peer: Peer) -> str:
     person.prompt = "(in the queue)"
     greeting = hear(person, peer, FOREVER)
     if not greeting.startswith(SERVER_LINE_START):
-        raise Ended(f"{peer.name} is no chatserve, it says: {greeting[:MESSAGE_CHARACTERS]}")
-    peer.name = SERVER_NAME
+        raise Ended(f"this is no chatserve, it says: {greeting[:MESSAGE_CHARACTERS]}")
     person.notice(f"connected to the server; you begin, {QUIT} ends the conversation")
     person.notice(f"type a username within {USERNAME_SECONDS} s: {USERNAME_RULE}")
     name = ask(person, peer, "username>")
@@ -188,8 +187,9 @@ def show(person: Person, peer: Peer, text: str) -> None:
     """Show a message of the peer's."""
     if wrong := message_fault(text):
         raise peer.disconnected(wrong)
-    if peer.name == SERVER_NAME and text.startswith(REFUSAL_START):
+    if peer.name == SERVER_NAME and not peer.has_spoken and text.startswith(REFUSAL_START):
         raise Ended(f"you were disconnected: {text[len(REFUSAL_START) :]}")
+    peer.has_spoken = True
     person.write_line(STDOUT, f"{peer.name}> {harmless(text)}")
 
 
@@ -206,6 +206,7 @@ def refuse_lines(person: Person) -> None:
     while person.at_terminal and person.row.lines:
         line = person.row.lines.pop(0)
         if not is_quit(line):
+            person.row.history.append(line)
             person.notice(f"not sent {person.prompt}: {line}")
 
 
@@ -218,7 +219,7 @@ def tell_unsent(person: Person) -> None:
 
 def linger(person: Person) -> None:
     """Pause, until a person who is typing has finished, or quits."""
-    deadline = time.monotonic() + PAUSE_SECONDS
+    deadline = time.monotonic() + (QUIET_SECONDS if person.row.text() else PAUSE_SECONDS)
     while not person.quits() and time.monotonic() < deadline:
         refuse_lines(person)
         person.wait([], deadline)
@@ -269,6 +270,7 @@ class Peer:
         self.sock = sock
         self.name = name  # its address, until it has another
         self.has_username = False  # whether the client has sent a username
+        self.has_spoken = False  # whether a message of it was shown
         self.received = b""  # what has come and was not taken yet
         self.gone = ""  # how the peer ended, once it has: "quit", "left", "was lost: ..."
         with contextlib.suppress(AttributeError, OSError):  # a system may not have the option
@@ -427,7 +429,7 @@ class Person:
         ready, _, _ = select.select(readers, [], [], seconds)
         if self.signal_pipe in ready:
             os.read(self.signal_pipe, READ_BYTES)
-        if KEYBOARD in ready:
+        if KEYBOARD in ready and not (self.noted and in_background()):
             self.read_keyboard()
         return ready
 
@@ -451,7 +453,7 @@ class Person:
         if self.modes_found:
             waiting = f" ({len(self.row.lines)} waiting)" if self.row.lines else ""
             columns = os.get_terminal_size(STDOUT).columns or 80
-            self.write(STDOUT, ERASE + self.row.drawing(f"{self.prompt}{waiting} ", columns))
+            self.write(STDOUT, ERASE + self.row.drawing(f"{self.prompt}{waiting}", columns))
 
     def quits(self) -> bool:
         """Tell whether a `\\quit` was typed. (That of a pipe waits for its turn.)"""
@@ -576,7 +578,7 @@ class Row:
 
     def drawing(self, prompt: str, columns: int) -> str:
         """Return what draws the prompt, and the text around the cursor, in less than one row."""
-        prompt = beginning(prompt, columns // 2)
+        prompt = beginning(prompt, columns // 2 - 1) + " "
         room = columns - 1 - width(prompt)
         reserved = width(beginning(self.after, room // 3))  # for what is after it; it may get more
         before = beginning(self.before[::-1], room - reserved)[::-1]  # its end

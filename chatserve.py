@@ -194,8 +194,9 @@ def show(person: Person, peer: Peer, text: str) -> None:
     """Show a message of the peer's."""
     if wrong := message_fault(text):
         raise peer.disconnected(wrong)
-    if peer.name == SERVER_NAME and text.startswith(REFUSAL_START):
+    if peer.name == SERVER_NAME and not peer.has_spoken and text.startswith(REFUSAL_START):
         raise Ended(f"you were disconnected: {text[len(REFUSAL_START) :]}")
+    peer.has_spoken = True
     person.write_line(STDOUT, f"{peer.name}> {harmless(text)}")
 
 
@@ -212,6 +213,7 @@ def refuse_lines(person: Person) -> None:
     while person.at_terminal and person.row.lines:
         line = person.row.lines.pop(0)
         if not is_quit(line):
+            person.row.history.append(line)
             person.notice(f"not sent {person.prompt}: {line}")
 
 
@@ -224,7 +226,7 @@ def tell_unsent(person: Person) -> None:
 
 def linger(person: Person) -> None:
     """Pause, until a person who is typing has finished, or quits."""
-    deadline = time.monotonic() + PAUSE_SECONDS
+    deadline = time.monotonic() + (QUIET_SECONDS if person.row.text() else PAUSE_SECONDS)
     while not person.quits() and time.monotonic() < deadline:
         refuse_lines(person)
         person.wait([], deadline)
@@ -275,6 +277,7 @@ class Peer:
         self.sock = sock
         self.name = name  # its address, until it has another
         self.has_username = False  # whether the client has sent a username
+        self.has_spoken = False  # whether a message of it was shown
         self.received = b""  # what has come and was not taken yet
         self.gone = ""  # how the peer ended, once it has: "quit", "left", "was lost: ..."
         with contextlib.suppress(AttributeError, OSError):  # a system may not have the option
@@ -433,7 +436,7 @@ class Person:
         ready, _, _ = select.select(readers, [], [], seconds)
         if self.signal_pipe in ready:
             os.read(self.signal_pipe, READ_BYTES)
-        if KEYBOARD in ready:
+        if KEYBOARD in ready and not (self.noted and in_background()):
             self.read_keyboard()
         return ready
 
@@ -457,7 +460,7 @@ class Person:
         if self.modes_found:
             waiting = f" ({len(self.row.lines)} waiting)" if self.row.lines else ""
             columns = os.get_terminal_size(STDOUT).columns or 80
-            self.write(STDOUT, ERASE + self.row.drawing(f"{self.prompt}{waiting} ", columns))
+            self.write(STDOUT, ERASE + self.row.drawing(f"{self.prompt}{waiting}", columns))
 
     def quits(self) -> bool:
         """Tell whether a `\\quit` was typed. (That of a pipe waits for its turn.)"""
@@ -582,7 +585,7 @@ class Row:
 
     def drawing(self, prompt: str, columns: int) -> str:
         """Return what draws the prompt, and the text around the cursor, in less than one row."""
-        prompt = beginning(prompt, columns // 2)
+        prompt = beginning(prompt, columns // 2 - 1) + " "
         room = columns - 1 - width(prompt)
         reserved = width(beginning(self.after, room // 3))  # for what is after it; it may get more
         before = beginning(self.before[::-1], room - reserved)[::-1]  # its end

@@ -135,7 +135,7 @@ class Stream:
                 self.place += 1
             return found
 
-        wait(is_found, f"{self.name} does not show {what!r}", self)
+        wait(is_found, f"{self.name}: no {what!r}", self)
         return found
 
 

@@ -46,6 +46,7 @@ CASES = [
     *(("|x", key, "|x") for key in (BACKSPACE, LEFT, HOME, CTRL_U, CTRL_W, DOWN)),
     *(("x|", key, "x|") for key in (DELETE, CTRL_D, RIGHT, END, CTRL_K, DOWN)),
     *(("|", key, "|") for key in (BACKSPACE, DELETE, DOWN, ENTER, f"\t{ENTER}", f"\u3000 {ENTER}")),
+    *(("|x", key, "|") for key in (DELETE, CTRL_D)),
     ("|", CTRL_D, r"\quit / |"),
     # Text, and what is neither text nor a key.
     ("<|>", SCRIPTS, f"<{SCRIPTS}|>"),
@@ -152,16 +153,17 @@ class Drawing(unittest.TestCase):
 
     def test_a_line_is_shown_around_the_cursor(self) -> None:
         for prompt, text, columns, expected in (
-            ("bob> ", "|", 20, "bob> |"),
-            ("bob> ", "you \u4f60\u597d|!", 20, "bob> you \u4f60\u597d|!"),
-            ("bob> ", "0123456789abcd|", 20, "bob> 0123456789abcd|"),
-            ("bob> ", "0123456789abcdefg|", 20, "bob> 3456789abcdefg|"),
-            ("bob> ", "|0123456789abcdefg", 20, "bob> |0123456789abcd"),
-            ("bob> ", "0123456789\u4f60\u597d\u4f60|", 20, "bob> 23456789\u4f60\u597d\u4f60|"),
-            ("bob> ", "0123456789\u4f60\u597d\u4f60|", 21, "bob> 123456789\u4f60\u597d\u4f60|"),
-            ("(a long prompt) ", "0123456789abcd|", 20, "(a long pr56789abcd|"),
-            ("(a long prompt) ", "0123456789abcd|", 40, "(a long prompt) 0123456789abcd|"),
-            ("(\u4f60\u597d\u4f60\u597d\u4f60's turn) ", "0123456789|", 20, "(\u4f60\u597d\u4f60\u597d0123456789|"),
+            ("bob>", "|", 20, "bob> |"),
+            ("bob>", "you \u4f60\u597d|!", 20, "bob> you \u4f60\u597d|!"),
+            ("bob>", "0123456789abcd|", 20, "bob> 0123456789abcd|"),
+            ("bob>", "0123456789abcdefg|", 20, "bob> 3456789abcdefg|"),
+            ("bob>", "|0123456789abcdefg", 20, "bob> |0123456789abcd"),
+            ("bob>", "0123456789\u4f60\u597d\u4f60|", 20, "bob> 23456789\u4f60\u597d\u4f60|"),
+            ("bob>", f"{ACCENT * 10}0123|", 20, "bob> eeeeeeeeee0123|"),
+            ("bob>", "0123456789\u4f60\u597d\u4f60|", 21, "bob> 123456789\u4f60\u597d\u4f60|"),
+            ("(a long prompt)", "0123456789abcd|", 20, "(a long p 56789abcd|"),
+            ("(a long prompt)", "0123456789abcd|", 40, "(a long prompt) 0123456789abcd|"),
+            ("(\u4f60\u597d\u4f60\u597d\u4f60's turn)", "0123456789|", 20, "(\u4f60\u597d\u4f60\u597d 123456789|"),
         ):  # fmt: skip
             with self.subTest(prompt=prompt, text=text, columns=columns):
                 self.assertEqual(self.drawn(row_after(text=text), prompt, columns), expected)
@@ -174,9 +176,9 @@ class Drawing(unittest.TestCase):
                 with self.subTest(seed=seed, columns=columns):
                     prompt = source.choice((">", "\uff1e")) * source.randrange(30)  # which is wide
                     before, after = self.drawn(row, prompt, columns).split("|")
-                    shown = before.lstrip(">\uff1e")
-                    wide = 2 if "\uff1e" in prompt else 1
-                    self.assertEqual(len(before) - len(shown), min(len(prompt), columns // 2 // wide))
+                    shown = before.lstrip(">\uff1e")[1:]
+                    room = max(0, columns // 2 - 1) // (2 if "\uff1e" in prompt else 1)
+                    self.assertEqual(len(before) - len(shown) - 1, min(len(prompt), room))
                     self.assertTrue(plain(row.before).endswith(shown), before)
                     self.assertTrue(plain(row.after).startswith(after), after)
                     if columns >= 20:
