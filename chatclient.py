@@ -608,7 +608,7 @@ def beginning(text: str, columns: int) -> str:
 
 def port(text: str) -> int:
     """Return the number of a port, for argparse."""
-    if not text.isdecimal() or int(text) > 65535:
+    if not text.isdecimal() or len(text) > 5 or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 65535")
     return int(text)
 

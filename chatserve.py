@@ -70,7 +70,7 @@ def serve(person: Person, listener: socket.socket) -> None:
         refuse_lines(person)
     if person.at_terminal and person.row.text():
         linger(person)  # the client must not get half a line that was begun before
-        refuse_lines(person)
+    refuse_lines(person)
     try:
         sock, source = listener.accept()
     except OSError as error:  # it may concern only that connection (accept(2))
@@ -615,7 +615,7 @@ def beginning(text: str, columns: int) -> str:
 
 def port(text: str) -> int:
     """Return the number of a port, for argparse."""
-    if not text.isdecimal() or int(text) > 65535:
+    if not text.isdecimal() or len(text) > 5 or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 65535")
     return int(text)
 

@@ -33,19 +33,18 @@ class State(NamedTuple):
         return f"{self.row}{' (2 waiting)' if self.waiting else ''} {self.half}|"
 
 
-AT_THE_SERVER = [
+STATES = [
+    State("alice", [], [], "(in the queue)", [], "is any"),
+    State("alice", ["chatserve"], [], "username>", [], "al"),
+    State("alice", ["chatserve"], ["alice"], "alice>", [], "hel"),
+    State("alice", ["chatserve"], ["alice", "hello"], "(server's turn)", ["one", "two"], "thr"),
     State("bob", [], [], "(no username yet)", [], ""),
     State("bob", [], [], "(no username yet)", [], "who is th"),
     State("bob", ["alice"], [], "(alice's turn)", ["one", "two"], "thr"),
     State("bob", ["alice", "hello"], [], "server>", [], "hi al"),
 ]
-AT_THE_CLIENT = [
-    State("alice", [], [], "(in the queue)", [], "is any"),
-    State("alice", ["chatserve"], [], "username>", [], "al"),
-    State("alice", ["chatserve"], ["alice"], "alice>", [], "hel"),
-    State("alice", ["chatserve"], ["alice", "hello"], "(server's turn)", ["one", "two"], "thr"),
-]
-TALKING = [*AT_THE_SERVER[2:], *AT_THE_CLIENT[2:]]
+TALKING = STATES[2:4] + STATES[6:]
+SIGNALS = (SIGTERM, SIGHUP, SIGQUIT, SIGALRM, SIGINT)
 OTHER = r"(alice|port \d+|server\b.*)"
 ENDS: tuple[tuple[str, Callable[[Program, Peer], None], str, int], ...] = (
     # what the person is told; the end; what the other side hears of it; the client's exit status
@@ -86,15 +85,14 @@ class EndsTest(ChatTest):
         self.assertEqual(told, [line for line in lines if line])
 
     def type_on(self, program: Program, state: State, keys: str) -> None:
-        """Type to one who has ended the conversation: for a while the row goes on."""
         program.types(keys)
-        wait(lambda: state.half + keys in program.out.text, "the row does not go on")
+        wait(lambda: state.half + keys in program.out.text, "the row goes on after the end")
 
 
 class Ends(EndsTest):
     def test_every_end_in_every_state(self) -> None:
         bob: Any = None  # the same for all
-        for state, (told, end, heard, status) in itertools.product(AT_THE_CLIENT + AT_THE_SERVER, ENDS):
+        for state, (told, end, heard, status) in itertools.product(STATES, ENDS):
             if state.who == "bob":
                 bob = program = bob or self.server(terminal=True, **SOON)
                 peer = self.bring(bob, self.visit(bob), state)
@@ -114,10 +112,6 @@ class Ends(EndsTest):
                 self.assertTrue(program.modes_as_found())
             self.assert_unsent(program, *state.waiting, "" if told == "you quit" else state.half, before=before)
 
-
-class Signals(EndsTest):
-    NUMBERS = (SIGTERM, SIGHUP, SIGQUIT, SIGALRM, SIGINT)
-
     def assert_ends(self, program: Program, number: int, *unsent: str) -> None:
         if program.name == "bob":
             program.is_told("server closed")
@@ -126,8 +120,8 @@ class Signals(EndsTest):
         self.assert_unsent(program, *unsent)
 
     def test_signals_in_every_state(self) -> None:
-        numbers = itertools.cycle(self.NUMBERS)
-        for state, at_keyboard in itertools.product(AT_THE_SERVER + AT_THE_CLIENT, (True, False)):
+        numbers = itertools.cycle(SIGNALS)
+        for state, at_keyboard in itertools.product(STATES, (True, False)):
             program, peer = self.start_of(state)
             number = SIGINT if at_keyboard else next(numbers)
             if at_keyboard:
@@ -141,7 +135,7 @@ class Signals(EndsTest):
             self.assert_ends(program, number, *state.waiting, state.half)
 
     def test_signals_to_a_server_to_which_nobody_is_connected(self) -> None:
-        for number in self.NUMBERS:
+        for number in SIGNALS:
             bob = self.server(terminal=True)
             bob.types("is any")
             bob.row("(nobody is connected) is any")
@@ -149,7 +143,7 @@ class Signals(EndsTest):
             self.assert_ends(bob, number, "is any")
 
     def test_signals_in_the_pause_after_the_other_side_ended_it(self) -> None:
-        for state, number in zip(TALKING, self.NUMBERS):
+        for state, number in zip(TALKING, SIGNALS):
             program, peer = self.start_of(state, **NEVER)
             peer.says(QUIT)
             peer.hears_end()  # at once
@@ -158,7 +152,7 @@ class Signals(EndsTest):
             self.assert_ends(program, number, *state.waiting, state.half + "k")
 
     def test_signals_in_the_goodbyes_second(self) -> None:
-        for state, number in zip(TALKING, self.NUMBERS):
+        for state, number in zip(TALKING, SIGNALS):
             program, peer = self.start_of(state, GOODBYE_SECONDS=60)
             program.types(CTRL_U, QUIT, ENTER)
             peer.hears_end(QUIT)
@@ -178,7 +172,7 @@ class Signals(EndsTest):
             bob.sees("alice> hello")
 
     def test_a_window_that_is_closed(self) -> None:
-        for state in AT_THE_SERVER + AT_THE_CLIENT:
+        for state in STATES:
             program, peer = self.start_of(state)
             program.hangs_up()
             peer.hears_end(QUIT)
@@ -188,13 +182,10 @@ class Signals(EndsTest):
 
 @unittest.skipUnless(Path("/proc/self/stat").exists(), "only Linux tells which programs are stopped")
 class Jobs(EndsTest):
-    """What shells do with the scripts at a terminal. CHAT stands for one of them."""
-
     SHELLS = ("bash", "dash", "zsh")
-    LINES = ("CHAT", "TERM=dumb CHAT", "CHAT | tee ~/log")
 
     def start_in(self, shell: Program, line: str, state: State | None = None, **constants: Any) -> Peer:
-        """Start a script in a shell; bring its person to a state, else greet her. Return the other side."""
+        """Start a script, CHAT in the line; bring its person to a state, else greet. Return the other side."""
         listener, copy = self.listener(), self.copy(str(CLIENT), constants)
         client = f"{copy} localhost {listener.getsockname()[1]}"
         script = f"{SERVER} 0" if state and state.who == "bob" else client
@@ -205,10 +196,9 @@ class Jobs(EndsTest):
             shell.enters("fg")
             shell.sees(".*fg")  # and not before that:
         shell.port = int(shell.is_told(r"(waiting on|connecting to) .* port (\d+)")[2])
-        if state and state.who == "bob":
-            return self.bring(shell, self.visit(shell), state)
         if state:
-            return self.bring(shell, self.accept(listener, ""), state)
+            peer = self.visit(shell) if state.who == "bob" else self.accept(listener, "")
+            return self.bring(shell, peer, state)
         server = self.accept(listener)
         shell.is_told("connected")
         return server
@@ -220,8 +210,7 @@ class Jobs(EndsTest):
             yield shell, self.start_in(shell, line, state), state, os.tcgetpgrp(shell.terminal)
 
     def wait_until_stopped(self, number: int) -> None:
-        status = Path(f"/proc/{number}/stat")
-        wait(lambda: ") T " in status.read_text(), f"process {number} is not stopped")
+        wait(lambda: ") T " in Path(f"/proc/{number}/stat").read_text(), f"{number} is stopped")
 
     def assert_prompt(self, shell: Program) -> None:
         """The shell waits for a command, and has run none; the terminal is as it was."""
@@ -243,13 +232,24 @@ class Jobs(EndsTest):
             self.assert_prompt(shell)
             shell.enters("kill %1; kill -CONT %1")  # dash does not continue it by itself
             peer.hears_end(QUIT)
-            peer.leaves()
             shell.sees(f".*not sent.*: {state.half}")
             self.assert_unsent(shell, *state.waiting, state.half)
 
-    def test_start_in_the_background_and_fg(self) -> None:
-        for shell, _, _, _ in self.jobs("CHAT &"):
-            self.start_in(self.shell(shell.name), "TERM=dumb CHAT &")
+    def test_start_in_the_background_then_fg(self) -> None:
+        list(self.jobs("CHAT &"))  # brings them to their states, and that is all
+
+    def test_jobs_without_a_row(self) -> None:
+        for name in self.SHELLS:
+            shell = self.shell(name)
+            server = self.start_in(shell, "TERM=dumb CHAT &")
+            number = os.tcgetpgrp(shell.terminal)
+            shell.types(CTRL_Z)
+            self.assert_prompt(shell)
+            shell.enters("bg")
+            self.assert_prompt(shell)
+            self.wait_until_stopped(number)
+            shell.enters("kill %1; kill -CONT %1")
+            server.hears_end(QUIT)
 
     def test_a_stop_and_an_end_from_elsewhere(self) -> None:
         for shell, peer, state, number in self.jobs():
@@ -257,8 +257,10 @@ class Jobs(EndsTest):
             shell.row("$ |")
             shell.types("fg\n")  # not Enter for dash, which sets no modes of its own
             shell.row(state.whole_row())
-            shell.types("k")
-            shell.row(state.whole_row().replace("|", "k|"))
+            shell.types(CTRL_Z)
+            self.assert_prompt(shell)
+            shell.enters("fg")
+            shell.row(state.whole_row())
             os.kill(number, SIGSTOP)
             shell.row("$ |")
             shell.types("echo the $((1")
@@ -266,7 +268,6 @@ class Jobs(EndsTest):
             os.kill(number, SIGTERM)
             os.kill(number, SIGCONT)
             peer.hears_end(QUIT)
-            peer.leaves()
             self.assertEqual(termios.tcgetattr(shell.terminal), modes)
             shell.types(" + 1))nd line\n")
             shell.sees(".*the 2nd line")
@@ -277,7 +278,7 @@ class Jobs(EndsTest):
         shell.sees("status 124")
 
     def test_ctrl_c_in_a_scripts_loop(self) -> None:
-        for line in self.LINES:
+        for line in ("CHAT", "TERM=dumb CHAT", "CHAT | tee ~/log"):
             shell = self.shell("bash")
             server = self.start_in(shell, f"bash -c 'while :; do {line}; done'")
             shell.types(CTRL_C)
@@ -289,16 +290,16 @@ class Jobs(EndsTest):
     def test_the_rest_of_a_sentence_is_not_run(self) -> None:
         for name in self.SHELLS:
             shell = self.shell(name)
-            server = self.start_in(shell, "CHAT", AT_THE_CLIENT[2], **NEVER)
+            server = self.start_in(shell, "CHAT", STATES[2], **NEVER)
             server.says(QUIT)
-            self.type_on(shell, AT_THE_CLIENT[2], "lo")
+            self.type_on(shell, STATES[2], "lo")
             shell.types("\rtouch ~/stolen\rtouch ~/sto", CTRL_C)
             self.assert_prompt(shell)
 
     def test_half_a_line_without_a_row_is_not_run(self) -> None:
         for name in self.SHELLS:
             shell = self.shell(name)
-            server = self.start_in(shell, "TERM=dumb CHAT", **SOON)
+            server = self.start_in(shell, "TERM=dumb CHAT")
             shell.is_told("your turn")
             shell.types("touch ~/sto")
             shell.row("touch ~/sto|")
@@ -314,7 +315,8 @@ class Jobs(EndsTest):
             self.assert_prompt(shell)
 
     def test_a_window_with_a_shell_that_is_closed(self) -> None:
-        for name, line, is_stopped in itertools.product(self.SHELLS, self.LINES, (False, True)):
+        kinds = (("CHAT", False), ("CHAT", True), ("TERM=dumb CHAT", False), ("CHAT | tee ~/log", False))
+        for name, (line, is_stopped) in itertools.product(self.SHELLS, kinds):
             shell = self.shell(name)
             server = self.start_in(shell, line)
             if is_stopped:

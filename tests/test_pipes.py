@@ -1,13 +1,14 @@
-"""Scripts without a person: the command line, pipes, signals, and streams that fail."""
+"""Scripts without a person: the command line, pipes, and streams that fail."""
 
 from __future__ import annotations
 
 import resource
 import shutil
 import socket
+import sys
 import unittest
 from pathlib import Path
-from signal import SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM
+from signal import SIGINT
 
 from harness import CLIENT, SERVER, ChatTest
 
@@ -138,7 +139,7 @@ class Streams(ChatTest):
         self.assertEqual((alice.out.text, bob.out.text), ("server> hi\n", "alice> hello\n"))
         for person, *notices in (
             (alice, rf"connecting to 127.0.0.1 port {bob.port}\b.*\bone\b", r"connected.*you begin.*\\quit", "120 s", "you quit"),
-            (bob, rf"waiting on localhost port {bob.port}\b.*this machine only.*--host.*Ctrl-C", r"127.0.0.1 port \d+ connected.*client begins.*\\quit",
+            (bob, rf"waiting on localhost port {bob.port}\b.*this machine only.*--host 0\.0\.0\.0.*Ctrl-C", r"127.0.0.1 port \d+ connected.*client begins.*\\quit",
              r"127.0.0.1 port \d+ is alice", "alice quit", "waiting on", "server closed"),
         ):  # fmt: skip
             self.assertRegex(person.err.text, "".join([r"\A", *(rf"\* .*{notice}.*\n" for notice in notices), r"\Z"]))
@@ -189,6 +190,11 @@ class Streams(ChatTest):
         alice.hears_end(QUIT)
         bob.is_told("stdout.*Broken pipe")
 
+    def test_any_other_failure_ends_the_program_with_one_line(self) -> None:
+        bob = self.start("sh", "-c", f"ulimit -n 4 && exec {sys.executable} -I -S {SERVER} 0")
+        bob.is_told("cannot go on: Too many open files")
+        bob.ends(1)
+
     def test_a_failing_accept_is_told_and_tried_again(self) -> None:
         bob = self.server()
         limit = resource.prlimit(bob.process.pid, resource.RLIMIT_NOFILE)
@@ -198,32 +204,6 @@ class Streams(ChatTest):
         bob.is_told("Too many open files")
         resource.prlimit(bob.process.pid, resource.RLIMIT_NOFILE, limit)
         bob.sees("alice> hello")
-
-
-class Signals(ChatTest):
-    def test_each_signal_that_ends_a_program_says_goodbye(self) -> None:
-        for number in (SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGALRM):
-            bob, guest = self.server_and_hand()
-            alice, server = self.client_and_hand()
-            bob.is_told("is alice")
-            for program, peer, status in ((bob, guest, 0), (alice, server, -number)):
-                program.signals(number)
-                peer.hears_end(QUIT)
-                peer.leaves()
-                program.ends(status)
-
-    def test_it_ends_also_a_program_that_talks_with_nobody(self) -> None:
-        bob = self.server()
-        carol = self.visit(bob, "carol")
-        alice = self.client(bob)
-        alice.is_told("connecting")
-        alice.signals(SIGTERM)
-        alice.ends(-SIGTERM)
-        carol.leaves()
-        bob.is_told("carol left")
-        bob.is_told("waiting on")
-        bob.signals(SIGTERM)
-        bob.ends(0)
 
 
 if __name__ == "__main__":

@@ -244,6 +244,15 @@ class Endings(ScreenTest):
         self.assertGreater(time.monotonic(), typed + 1.5)
         bob.row("(no username yet) half|")
 
+    def test_what_was_typed_to_nobody_is_told_before_the_next_client_comes(self) -> None:
+        bob = self.server(terminal=True, QUIET_SECONDS=60)
+        bob.types("half")
+        bob.row("(nobody is connected) half|")
+        carol = self.visit(bob)
+        bob.types(" a line\r\\quit\r")
+        bob.sees(r"\* not sent \(nobody is connected\): half a line")
+        carol.hears("chatserve.*")
+
 
 class Rows(ScreenTest):
     def test_a_line_longer_than_the_window_stays_in_one_row(self) -> None:
