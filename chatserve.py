@@ -42,7 +42,7 @@ def main() -> int:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((ADDRESSES.get(host, host), args.port), family=family)
     except (OSError, UnicodeError) as error:
-        person.give_terminal_back()
+        person.give_terminal_back()  # to drop what was typed meanwhile
         where = f"{host} port {args.port}"
         person.notice(f"cannot listen on {where}: {why(error)}; try another PORT or --host")
         return 1
@@ -85,8 +85,7 @@ def converse(person: Person, peer: Peer) -> None:
     try:
         person.notice(f"{peer.name} connected; the client begins, {QUIT} ends the conversation")
         peer.send(f"{SERVER_LINE_START} here; send a username, then take turns; {QUIT} ends it")
-        person.prompt = "(no username yet)"
-        name = hear(person, peer, USERNAME_SECONDS)
+        name = hear(person, peer, "(no username yet)", USERNAME_SECONDS)
         if wrong := username_fault(name):
             raise peer.disconnected(wrong)
         person.notice(f"{peer.name} is {name}")
@@ -103,7 +102,7 @@ def converse(person: Person, peer: Peer) -> None:
 ADDRESSES = {"localhost": "127.0.0.1"}  # it means the same for both sides
 QUIT = "\\quit"  # the line that ends a conversation, from either side
 SERVER_LINE_START = "chatserve"  # the greeting starts with it
-REFUSAL_START = "chatserve: "  # of a client; the reason follows
+REFUSAL_START = f"{SERVER_LINE_START}: "  # of a client; the reason follows
 SERVER_NAME = "server"  # of the person there
 USERNAME_CHARACTERS = 10  # at most
 USERNAME_RULE = "1 to 10 printable characters, no white space, not 'server' or 'you'"
@@ -146,13 +145,13 @@ def take_turns(person: Person, peer: Peer, name: str) -> None:
 def ask(person: Person, peer: Peer, prompt: str) -> str:
     """Return the person's next line that may be sent: a username, or a message. Raise Ended."""
     person.prompt = prompt
-    if person.at_terminal and not (person.has_row or person.row.lines):
+    if person.at_terminal and not (person.has_row or person.row.lines):  # no row tells it
         person.notice("your turn")
     while True:
         while peer.gone:  # show what it sent before; then take_line() raises Ended
             show(person, peer, peer.take_line())
         if not person.row.lines:
-            attend(person, peer, [peer.sock.fileno(), KEYBOARD], FOREVER)
+            attend(person, peer, [KEYBOARD], FOREVER)
             continue
         line = person.row.lines.pop(0)
         if is_quit(line):  # from a pipe, where it waits behind other lines
@@ -171,17 +170,17 @@ def ask(person: Person, peer: Peer, prompt: str) -> str:
 
 def hear_message(person: Person, peer: Peer) -> None:
     """Wait for the peer's next message, and show it."""
-    person.prompt = f"({peer.name}'s turn)"
-    show(person, peer, hear(person, peer, FOREVER))
+    show(person, peer, hear(person, peer, f"({peer.name}'s turn)", FOREVER))
 
 
-def hear(person: Person, peer: Peer, seconds: float) -> str:
+def hear(person: Person, peer: Peer, prompt: str, seconds: float) -> str:
     """Return the peer's next line. Raise Ended if none comes, or not within so many seconds."""
+    person.prompt = prompt
     began = time.monotonic()
     while not peer.gone and b"\n" not in peer.received:
-        if time.monotonic() > began + seconds:
+        if time.monotonic() > began + seconds:  # only a username has to come in time
             raise peer.disconnected(f"no username came within {seconds:.0f} s")
-        attend(person, peer, [peer.sock.fileno()], began + seconds)
+        attend(person, peer, [], began + seconds)
         if not peer.has_username:
             refuse_lines(person)
     line = peer.take_line()
@@ -202,7 +201,7 @@ def show(person: Person, peer: Peer, text: str) -> None:
 
 def attend(person: Person, peer: Peer, readers: list[int], deadline: float) -> None:
     """Wait until the person or the peer does something. Raise Ended if the person quits."""
-    person.wait(readers, deadline)
+    person.wait([peer.sock.fileno(), *readers], deadline)
     peer.receive()
     if person.quits():
         raise Ended("you quit", QUIT, status=0)
@@ -219,7 +218,7 @@ def refuse_lines(person: Person) -> None:
 
 def tell_unsent(person: Person) -> None:
     """Tell what was typed and is not sent, also what is half typed."""
-    while person.at_terminal and person.row.text():
+    while person.at_terminal and (person.row.text() or person.row.recalled):
         person.row.enter()
     refuse_lines(person)
 
@@ -242,9 +241,8 @@ def finish(person: Person, peer: Peer, end: Ended) -> None:
         if person.at_terminal and (peer.has_username or person.row.text()):
             linger(person)  # neither the next client nor the shell must get half a line
     tell_unsent(person)
-    if end.farewell or not person.has_row:
-        person.give_terminal_back()  # before the goodbye, which may take a second
-    peer.close(end.farewell)
+    person.give_terminal_back()  # before the goodbye, which may take a second
+    peer.close(end.farewell)  # closed already if the peer ended it
     if person.at_terminal:
         person.row = Row()
     if isinstance(end, ProgramEnded):
@@ -342,7 +340,7 @@ READ_BYTES = 4096  # at once
 ESCAPE_SECONDS = 0.5  # without a rest: it was the key Esc, and not the start of another key's code
 STDOUT_LOST = 0  # noted as if it were a signal
 ENDING_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM}
-ROW_SIGNALS = {signal.SIGTSTP, signal.SIGCONT, signal.SIGWINCH}
+TERMINAL_SIGNALS = {signal.SIGTSTP, signal.SIGCONT, signal.SIGWINCH}
 ERASE = "\r\x1b[K"  # the row of the cursor (ECMA-48, EL)
 MARK_PASTES, MARK_NO_PASTES = "\x1b[?2004h", "\x1b[?2004l"  # with PASTE_START and PASTE_END (xterm)
 
@@ -358,12 +356,12 @@ class Person:
             os.open(os.devnull, os.O_RDWR)  # it was closed: no socket may get its number
         with contextlib.suppress(termios.error):  # it is no terminal
             termios.tcdrain(KEYBOARD)  # changes nothing, but stops a program in the background
-        self.at_terminal = os.isatty(KEYBOARD)
+        self.at_terminal = os.isatty(KEYBOARD)  # else it is read at its turn only, as a pipe
         no_row = os.environ.get("TERM", "") in ("", "dumb", "unknown", "network")
         self.has_row = self.at_terminal and os.isatty(STDOUT) and not no_row
         self.row = Row()  # also where it does not show
         self.prompt = ""  # what stands in front of it
-        self.modes_found: list[int | list[bytes | int]] = []  # of the terminal, while we have it
+        self.modes_found: list[int | list[bytes | int]] = []  # while the row shows
         self.decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
         self.typed_at = 0.0  # when something was typed last, a time.monotonic()
         self.noted: set[int] = set()  # signals, and STDOUT_LOST, that are not yet obeyed
@@ -373,7 +371,7 @@ class Person:
 
     def __enter__(self) -> None:
         """From now on signals are only noted, and the terminal passes on keys."""
-        for signum in ENDING_SIGNALS | (ROW_SIGNALS if self.has_row else set()):
+        for signum in ENDING_SIGNALS | (TERMINAL_SIGNALS if self.at_terminal else set()):
             if signal.getsignal(signum) != signal.SIG_IGN:  # as nohup has it
                 signal.signal(signum, lambda number, _: self.noted.add(number))
         self.take_terminal()
@@ -386,20 +384,21 @@ class Person:
         while self.noted:
             noted, self.noted = self.noted, set()
             if ending := noted & {STDOUT_LOST, *ENDING_SIGNALS}:
-                raise ProgramEnded("you quit", QUIT, -max(ending) or 1)
+                raise ProgramEnded("you quit", QUIT, -max(ending) or 1)  # 1: stdout is lost
             if signal.SIGTSTP in noted:
                 self.stop()
             elif signal.SIGCONT in noted:
                 self.take_terminal()
 
     def take_terminal(self) -> None:
-        """Have the terminal pass on each key, without echo. In the background the kernel stops the
-        program here (SIGTTOU), and the SIGCONT that ends the stop leads here once more."""
-        if self.has_row:
-            with contextlib.suppress(termios.error):  # it was stopped here, or the terminal hung up
-                modes = termios.tcgetattr(KEYBOARD)
+        """Have a terminal with a row pass on each key, without echo. In the background the kernel
+        stops the program here (SIGTTOU), and the SIGCONT that ends the stop leads here again."""
+        with contextlib.suppress(termios.error):  # it was stopped here, or the terminal hung up
+            termios.tcdrain(KEYBOARD)
+            if self.has_row:
                 # After a SIGSTOP they may still be ours: those found before count.
                 found = self.modes_found or termios.tcgetattr(KEYBOARD)
+                modes = termios.tcgetattr(KEYBOARD)
                 modes[0] &= ~(termios.IXON | termios.ICRNL)  # iflag (termios(3))
                 modes[3] &= ~(termios.ICANON | termios.ECHO | termios.IEXTEN)  # lflag
                 modes[3] |= termios.ISIG | termios.NOFLSH  # a signal drops no keys
@@ -424,7 +423,7 @@ class Person:
         handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         signal.raise_signal(signal.SIGTSTP)
         signal.signal(signal.SIGTSTP, handler)
-        self.noted.add(signal.SIGCONT)
+        self.noted.add(signal.SIGCONT)  # also where nothing stopped it (no shell, as in xterm -e)
 
     def wait(self, readers: list[int], deadline: float) -> list[int]:
         """Wait until something can be read or is noted, or until the deadline, a time.monotonic().
@@ -436,7 +435,7 @@ class Person:
         ready, _, _ = select.select(readers, [], [], seconds)
         if self.signal_pipe in ready:
             os.read(self.signal_pipe, READ_BYTES)
-        if KEYBOARD in ready and not (self.noted and in_background()):
+        if KEYBOARD in ready and not (self.noted and in_background()):  # where read() stops it
             self.read_keyboard()
         return ready
 
@@ -447,20 +446,21 @@ class Person:
             data = os.read(KEYBOARD, READ_BYTES)
         if not data and self.at_terminal and not os.isatty(KEYBOARD):
             self.noted.add(signal.SIGHUP)  # it has hung up
-        text = self.decoder.decode(data, final=not data)
+        text = self.decoder.decode(data, final=not data) + ("" if data else f"\n{QUIT}\n")
         if not self.has_row:  # it has no keys
-            text = UNSAFE.sub(lambda c: c.group() if c.group() in "\r\n" else "", text)
+            text = UNSAFE.sub(lambda c: c[0] if c[0] in "\r\n" else "", text)
         if time.monotonic() > self.typed_at + ESCAPE_SECONDS:
             self.row.unfinished = ""
         self.typed_at = time.monotonic()
-        self.row.type(text if data else f"{text}\n{QUIT}\n")
+        self.row.type(text)
 
     def draw(self) -> None:
         """Draw the row, where there is one."""
-        if self.modes_found:
-            waiting = f" ({len(self.row.lines)} waiting)" if self.row.lines else ""
-            columns = os.get_terminal_size(STDOUT).columns or 80
-            self.write(STDOUT, ERASE + self.row.drawing(f"{self.prompt}{waiting}", columns))
+        waiting = f" ({len(self.row.lines)} waiting)" if self.row.lines else ""
+        with contextlib.suppress(OSError):  # it has hung up
+            if self.modes_found:
+                columns = os.get_terminal_size(STDOUT).columns or 80
+                self.write(STDOUT, ERASE + self.row.drawing(f"{self.prompt}{waiting}", columns))
 
     def quits(self) -> bool:
         """Tell whether a `\\quit` was typed. (That of a pipe waits for its turn.)"""
@@ -512,9 +512,8 @@ EDITS: dict[str, Callable[[str, str], tuple[str, str]]] = {
 }
 # What was typed is cut into characters and keys (ECMA-48, 5.4; xterm).
 KEY = re.compile(r"""(?P<characters> [^\x00-\x08\x0a-\x1f\x7f]+ )
-    | (?P<unfinished> \x1b ( \[ \[? [0-?]* [ -/]* | O [0-?]* )? \Z )  # its rest comes later
-    | \x1b \[ \[? [0-?]* [ -/]* [@-~]  # CSI; [[ is a function key of Linux
-    | \x1b O [0-?]* [@-~]  # SS3
+    | (?P<unfinished> \x1b ( (\[ \[? | O) [0-?]* [ -/]* )? \Z )  # its rest comes later
+    | \x1b (\[ \[? | O) [0-?]* [ -/]* [@-~]  # CSI ([[ is a function key of Linux) or SS3
     | \x1b [^\x1b]?  # Esc, or a key with Alt
     | \r\n
     | .""", re.VERBOSE | re.DOTALL)  # fmt: skip
@@ -531,8 +530,8 @@ class Row:
         self.unfinished = ""  # the start of a key's code
         self.pasting = False  # whether a paste is going on
         self.history: list[str] = []  # what was sent or refused
-        self.recalled: list[str] = []  # that, with its changes, and at last what was half typed
-        self.place = -1  # of the row in it: -1 is the last
+        self.recalled: list[str] = []  # since Up: that, as changed, and at last what was half typed
+        self.place = -1  # of the row in it; at -1 nothing is recalled
 
     def text(self) -> str:
         return self.before + self.after
@@ -587,7 +586,7 @@ class Row:
         """Return what draws the prompt, and the text around the cursor, in less than one row."""
         prompt = beginning(prompt, columns // 2 - 1) + " "
         room = columns - 1 - width(prompt)
-        reserved = width(beginning(self.after, room // 3))  # for what is after it; it may get more
+        reserved = width(beginning(self.after, room // 3))  # at least, for the text after it
         before = beginning(self.before[::-1], room - reserved)[::-1]  # its end
         after = beginning(self.after, room - width(before))  # all that is free now
         return f"{prompt}{before}{SAVE_CURSOR}{after}{RESTORE_CURSOR}".replace("\t", " ")
