@@ -103,7 +103,7 @@ USERNAME_SECONDS = 120  # from the greeting to the end of the username's line
 MESSAGE_CHARACTERS = 500  # at most
 BELL_SECONDS = 10  # a person who has waited for longer may be looking elsewhere
 QUIET_SECONDS = 3.0  # without a key: then a person has finished typing, or has given up
-PAUSE_SECONDS = 1.0  # at least, from the end of a conversation to the next client or the shell
+PAUSE_SECONDS = 1.0  # at least, after a conversation, until the next client or the shell comes
 FOREVER = float("inf")  # as a deadline, and as seconds
 # C0 but tab, DEL and C1; separators, bidirectional embeddings, overrides and isolates.
 UNSAFE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
@@ -216,9 +216,8 @@ def tell_unsent(person: Person) -> None:
     refuse_lines(person)
 
 
-def linger(person: Person) -> None:
-    """Pause, until a person who is typing has finished, or quits."""
-    deadline = time.monotonic() + (QUIET_SECONDS if person.row.text() else PAUSE_SECONDS)
+def linger(person: Person, deadline: float) -> None:
+    """Wait until the deadline, and until a person who is typing has finished, or quits."""
     while not person.quits() and time.monotonic() < deadline:
         refuse_lines(person)
         person.wait([], deadline)
@@ -232,7 +231,8 @@ def finish(person: Person, peer: Peer, end: Ended) -> None:
     if not end.farewell:  # the peer ended it
         peer.close("")
         if person.at_terminal and (peer.has_username or person.row.text()):
-            linger(person)  # neither the next client nor the shell must get half a line
+            seconds = QUIET_SECONDS if person.row.text() else PAUSE_SECONDS
+            linger(person, time.monotonic() + seconds)  # nobody else must get the rest of a line
     tell_unsent(person)
     person.give_terminal_back()  # before the goodbye, which may take a second
     peer.close(end.farewell)  # closed already if the peer ended it
